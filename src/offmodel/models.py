@@ -1,0 +1,242 @@
+"""Where models come from: a packaged pocket model, a local Hugging Face folder, a GGUF file, or a hub id.
+
+Each is a recipe whose identity is its content (a digest of the files, or a pinned revision), so a folder that moves
+keeps its results and a folder that changes loses them. This module refuses to know what a model is used for.
+Invariant: the payload is a complete Hugging Face folder with a chat template.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+from offmodel.core.errors import ModelError, UnknownName
+from offmodel.store.recipe import Facts, Job, Recipe
+
+POCKET_MODELS = ("student", "teacher", "neighbour")
+_KEPT = (".json", ".jinja", ".safetensors", ".model", ".txt", ".md")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalModel(Recipe):
+    """A Hugging Face folder on this machine (the packaged pocket models are such folders).
+
+    Attributes:
+        label: a readable name.
+        content: digest of the folder's files, from `folder_digest`.
+    """
+
+    kind: ClassVar[str] = "model"
+    recipe_version: ClassVar[int] = 1
+    label: str
+    content: str
+
+    def name(self) -> str:
+        """The label."""
+        return self.label
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        """Link the folder's files into the payload."""
+        source = job.runtime.locate(job.params.content)
+        if folder_digest(source) != job.params.content:
+            raise ModelError(f"The model folder {source} changed while the study ran; run the study again.")
+        for path in _model_files(source):
+            place(path, job.out / path.name)
+        return {"source": "folder"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubModel(Recipe):
+    """A model of the Hugging Face hub at a pinned revision.
+
+    Attributes:
+        repo: the id, for example "Qwen/Qwen2.5-0.5B-Instruct".
+        revision: the commit, 40 hexadecimal digits.
+    """
+
+    kind: ClassVar[str] = "model"
+    recipe_version: ClassVar[int] = 1
+    repo: str
+    revision: str
+
+    def name(self) -> str:
+        """The last part of the id."""
+        return self.repo.rsplit("/", 1)[-1]
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        """Download (or take from the hub's own cache) and link the files."""
+        from huggingface_hub import snapshot_download
+
+        repo, revision = job.params.repo, job.params.revision
+        try:
+            folder = snapshot_download(repo, revision=revision, allow_patterns=[f"*{s}" for s in _KEPT])
+        except Exception as error:
+            raise ModelError(
+                f"The model {repo}@{revision[:12]} cannot be reached ({type(error).__name__}); "
+                "download it elsewhere and give the path of its folder instead."
+            ) from error
+        check_model_folder(Path(folder))
+        for path in _model_files(Path(folder)):
+            place(path.resolve(), job.out / path.name)
+        return {"source": "hub", "repo": repo, "revision": revision}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufModel(Recipe):
+    """A GGUF file, dequantised once into a Hugging Face folder.
+
+    Attributes:
+        label: a readable name.
+        content: SHA-256 of the file.
+        tie_embeddings: drop an output matrix that repeats the input embeddings.
+        dtype: "bfloat16" or "float32", the type of the saved weights.
+    """
+
+    kind: ClassVar[str] = "model"
+    recipe_version: ClassVar[int] = 1
+    label: str
+    content: str
+    tie_embeddings: bool
+    dtype: str
+
+    def name(self) -> str:
+        """The label."""
+        return self.label
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        """Load through transformers (20-60 s for 0.5B), clear the quantizer, save as safetensors."""
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        source = job.runtime.locate(job.params.content)
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+        # The loaded model still believes that it is quantised and would refuse save_pretrained.
+        model.hf_quantizer, model.is_quantized = None, False
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        if job.params.tie_embeddings:
+            model.config.tie_word_embeddings = True
+            model.tie_weights()
+        model.config._name_or_path = ""
+        model.to(getattr(torch, job.params.dtype)).save_pretrained(job.out)
+        tokenizer.save_pretrained(job.out)
+        check_model_folder(job.out)
+        return {"source": "gguf", "dtype": job.params.dtype}
+
+
+def place(source: Path, target: Path) -> None:
+    """Copy a file of at most 64 MB; link a larger one (models of many GB are not copied into every store)."""
+    if source.stat().st_size <= 64 * 2**20:
+        shutil.copyfile(source, target)
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def check_model_folder(folder: Path) -> None:
+    """Say in one sentence what a model folder lacks, without loading anything.
+
+    Raises:
+        ModelError: no such folder, no config, no weights, no tokenizer or no chat template.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder {folder}; give a Hugging Face folder, a .gguf file or a hub id.")
+    needs = {
+        "config.json": "a Hugging Face configuration",
+        "*.safetensors": "weights in safetensors format",
+        "tokenizer*": "a tokenizer",
+    }
+    for pattern, what in needs.items():
+        if not any(folder.glob(pattern)):
+            raise ModelError(f"The model folder {folder} lacks {what} ({pattern}); save the model there completely.")
+    if not _has_chat_template(folder):
+        raise ModelError(
+            f"The model in {folder} has no chat template; put a chat_template.jinja beside its tokenizer, "
+            "or choose the instruction-tuned variant."
+        )
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+
+
+def _model_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in _KEPT)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """One digest of the names and contents of a model folder's files, 64 hexadecimal digits."""
+    lines = [f"{p.name} {file_digest(p)}" for p in _model_files(folder)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def pocket_folder(which: str) -> Path:
+    """The folder of a packaged pocket model.
+
+    Raises:
+        UnknownName: there is no such pocket model.
+    """
+    if which not in POCKET_MODELS:
+        raise UnknownName("pocket model", which, POCKET_MODELS)
+    return Path(str(files("offmodel.pocket"))) / which
+
+
+def resolve_model(source: str) -> tuple[Recipe, Path | None]:
+    """The recipe of a model by the name that a user types, and where it lies if it is on this machine.
+
+    Args:
+        source: "pocket:student", a folder, a file ending in .gguf, or a hub id with its commit, "org/name@commit".
+
+    Raises:
+        ModelError: the model is not there or is not complete; the message says how to mend it.
+    """
+    if source.startswith("pocket:"):
+        folder = pocket_folder(source.removeprefix("pocket:"))
+        check_model_folder(folder)
+        return LocalModel(label=f"pocket-{folder.name}", content=folder_digest(folder)), folder
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"There is no GGUF file {path}; check the path.")
+        return _gguf(path), path
+    if path.is_dir():
+        check_model_folder(path)
+        return LocalModel(label=_plain(path.resolve().name), content=folder_digest(path)), path.resolve()
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})", source)
+    if match:
+        return HubModel(repo=match[1], revision=match[2]), None
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source) and not path.exists():
+        raise ModelError(
+            f"'{source}' is neither a folder here nor a hub id with its commit; write "
+            f"'{source.split('@')[0]}@<40 hexadecimal digits>', or give the path of a local folder."
+        )
+    raise ModelError(f"There is no model folder {path}; give a Hugging Face folder, a .gguf file or a hub id.")
+
+
+def _gguf(path: Path) -> GgufModel:
+    # Small models tie their embeddings, and some GGUF files carry that matrix twice.
+    return GgufModel(label=_plain(path.stem), content=file_digest(path), tie_embeddings=True, dtype="bfloat16")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
