@@ -1,5 +1,6 @@
-"""RECORDS -> NUMBERS: trade-offs, intervals, figures and reports.
+"""RECORDS -> NUMBERS: what the measurements say, and how surely.
 
-What belongs here: functions from per-sample rows and records to scores, tables and pictures. Nothing here loads a model,
-so that a report is rebuilt on a machine without torch.
+Takes plain values (item scores by point and pair) and gives areas, rates, intervals, figures, tables and a report. It
+refuses to know how anything was computed: no store, no model, neither torch nor transformers, so that a report is
+rebuilt on a laptop from records alone.
 """
