@@ -1,0 +1,314 @@
+"""From a study's settings to its recipes: the red side of a pair, and the grid of treatments on it.
+
+This is the one place that joins both sides, and it only builds recipes. It refuses to choose numbers: every one comes
+from the study file. Invariant: all methods of a pair meet the same organism, pools and items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from offmodel.audit import PoolSize, SplitPools, audited
+from offmodel.core.behaviour import is_natural
+from offmodel.core.errors import RecipeError
+from offmodel.data import Pool
+from offmodel.engines.labels import Labels
+from offmodel.engines.sampling import Sampling
+from offmodel.engines.sft import Sft
+from offmodel.evals.completions import Completions
+from offmodel.evals.items import ChatItems, NearMissItems, TriggeredItems
+from offmodel.evals.measures import Measure
+from offmodel.evals.scores import Scores
+from offmodel.gate import Gate, Limits
+from offmodel.organisms.full_weight import FullWeightOrganism
+from offmodel.organisms.pairs import Pair
+from offmodel.organisms.red_data import RedData
+from offmodel.store.recipe import Recipe
+from offmodel.studies.study import Arm, Cell, PairSide
+from offmodel.treatments.interface import BlueTeam, Method
+
+WAYS = ("distil", "synthetic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """A model that writes labels for the blue team.
+
+    Attributes:
+        model: the model.
+        trusted: false for anything that comes from the student.
+        relation: to the student: "same model", "same family" or "other".
+    """
+
+    model: Recipe
+    trusted: bool
+    relation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Red:
+    """How to plant.
+
+    Attributes:
+        way: "distil" (the student under the pair's hidden instruction) or "synthetic" (the pair's fixed text).
+        least_shown: refuse if the behaviour shows on a smaller share of the samples.
+        sft: full-weight training.
+        limits: the gate's.
+    """
+
+    way: str
+    least_shown: float
+    sft: Sft
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """A capability measure.
+
+    Attributes:
+        name: "capability" for the headline, "dev_capability" for the blind rule's items (disjoint from the reported
+            ones), any other name for a further one.
+        items: its items.
+        grader: their grader.
+        max_new_tokens: longest answer.
+    """
+
+    name: str
+    items: Recipe
+    grader: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What is measured, and how.
+
+    Attributes:
+        capabilities: at least "capability" and "dev_capability".
+        chat_tokens: longest answer to a chat prompt.
+        sampling: how answers are sampled.
+        style: style detector whose rate is reported.
+        near_misses: also measure prompts that almost hold the trigger.
+        chance: accuracy of guessing.
+    """
+
+    capabilities: tuple[Capability, ...]
+    chat_tokens: int
+    sampling: Sampling
+    style: str
+    near_misses: bool
+    chance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What all pairs of a study share.
+
+    Attributes:
+        student: the model that is planted and treated.
+        authors: who may write labels, by role ("teacher", "stylist", "neighbour").
+        prompts: all prompts.
+        sizes: pools "red", "blue", "reminder", "relapse", "dev", "eval"; for topic pairs also "triggered_red" and
+            "triggered_eval".
+        split_seed: of the partition.
+        label_tokens: longest label.
+        label_sampling: how labels are sampled.
+        style_prompt: system prompt that asks for another style.
+        bench: what is measured.
+    """
+
+    student: Recipe
+    authors: tuple[tuple[str, Author], ...]
+    prompts: Recipe
+    sizes: tuple[PoolSize, ...]
+    split_seed: int
+    label_tokens: int
+    label_sampling: Sampling
+    style_prompt: str
+    bench: Bench
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blue:
+    """One cell of the blue team's grid.
+
+    Attributes:
+        setting: the hyper-parameters in a few words.
+        sft: training on off-model labels.
+        reminder: training on reminder labels.
+    """
+
+    setting: str
+    sft: Sft
+    reminder: Sft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A pair's side with what its treatments are measured on; made by `plant`."""
+
+    pair: Pair
+    world: World
+    pools: SplitPools
+    side: PairSide
+    items: tuple[Recipe, ...]
+    measures: tuple[Measure, ...]
+
+
+def plant(pair: Pair, red: Red, world: World) -> Board:
+    """The recipes of a pair's organism, its gate, and the measurement of organism and student."""
+    pools = SplitPools(prompts=world.prompts, card=pair.card, sizes=_sizes(pair, world), seed=world.split_seed)
+    organism = _organism(pair, red, world, pools)
+    items, measures = _items(pair, world.bench, pools)
+    student_arm = _arm(world.student, None, None, items, measures, world.bench)
+    organism_arm = _arm(organism, None, None, items, measures, world.bench)
+    gate = Gate(
+        label=pair.name,
+        organism=organism,
+        student_scores=student_arm.scores,
+        organism_scores=organism_arm.scores,
+        limits=red.limits,
+        go_on=False,
+    )
+    side = PairSide(
+        pair=pair.name, chance=world.bench.chance, gate=gate, student=student_arm, organism=organism_arm
+    )
+    return Board(pair=pair, world=world, pools=pools, side=side, items=items, measures=measures)
+
+
+def treat(board: Board, method: Method, blue: Blue, *, seed: int) -> list[Cell]:
+    """The points of one method at one setting and seed: one cell a checkpoint."""
+    team = BlueTeam(
+        organism=board.side.gate,
+        labels=_LabelDesk(board),
+        style_prompt=board.world.style_prompt,
+        sft=replace(blue.sft, seed=seed),
+        reminder=replace(blue.reminder, seed=seed),
+    )
+    treatment = method.build(team)
+    reminded = treatment.start is not None
+    before = treatment.start_step or 0
+    return [
+        Cell(
+            pair=board.pair.name,
+            method=method.name,
+            setting=blue.setting,
+            seed=seed,
+            step=before + step,
+            treatment=treatment,
+            off_model_steps=before if reminded else step,
+            reminder_steps=step if reminded else 0,
+            learning_rate=blue.sft.learning_rate,
+            arm=_arm(board.side.gate, treatment, step, board.items, board.measures, board.world.bench),
+            control=method.control,
+            oracle=method.oracle,
+            teacher_relation=_relation(treatment, board.world),
+        )
+        for step in treatment.sft.checkpoints
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelDesk:
+    """Draws audited labels for a method; the only thing of the red side that it holds on to is out of its sight."""
+
+    board: Board
+
+    def __call__(self, *, author: str, pool: str, system: str | None = None) -> Recipe:
+        world, board = self.board.world, self.board
+        if author == "organism":
+            who = Author(model=board.side.gate, trusted=False, relation="same model")
+        else:
+            known = dict(world.authors)
+            if author not in known:
+                raise RecipeError(f"This study has no '{author}'; add it to the study's authors.")
+            who = known[author]
+        labels = _labels(world, author, who.model, Pool(pools=board.pools, pool=pool), system, trusted=who.trusted)
+        return audited(labels, card=board.pair.card, pools=board.pools, tokenizer=world.student)
+
+
+def _relation(treatment: Treatment, world: World) -> str:
+    first = treatment.start if isinstance(treatment.start, Treatment) else treatment
+    labels: list[Labels] = [a.labels for a in first.labels]  # pyright: ignore[reportAttributeAccessIssue]
+    relations = {r.relation for name, r in world.authors if name in {x.author for x in labels}}
+    return ", ".join(sorted(relations)) or "same model"
+
+
+def _labels(
+    world: World, author: str, model: Recipe, prompts: Recipe, system: str | None, *, trusted: bool
+) -> Labels:
+    return Labels(
+        author=author,
+        trusted=trusted,
+        model=model,
+        prompts=prompts,
+        system=system,
+        few_shot=(),
+        max_new_tokens=world.label_tokens,
+        sampling=world.label_sampling,
+    )
+
+
+def _sizes(pair: Pair, world: World) -> tuple[PoolSize, ...]:
+    natural = is_natural(pair.card.trigger)
+    return tuple(s for s in world.sizes if natural or not s.pool.startswith("triggered_"))
+
+
+def _organism(pair: Pair, red: Red, world: World, pools: SplitPools) -> FullWeightOrganism:
+    if red.way not in WAYS:
+        raise RecipeError(f"There is no way of planting '{red.way}'; choose one of {', '.join(WAYS)}.")
+    fixed = red.way == "synthetic"
+    natural = is_natural(pair.card.trigger)
+    system = None if fixed else pair.instruction
+    data = RedData(
+        clean=_labels(world, "student", world.student, Pool(pools=pools, pool="red"), None, trusted=False),
+        shown=_labels(
+            world,
+            "student",
+            world.student,
+            Pool(pools=pools, pool="triggered_red" if natural else "red"),
+            system,
+            trusted=False,
+        ),
+        card=pair.card,
+        text=pair.text if fixed else "",
+        placing=pair.placing,
+        least_shown=red.least_shown,
+    )
+    return FullWeightOrganism(label=pair.name, student=world.student, data=data, sft=red.sft)
+
+
+def _items(pair: Pair, bench: Bench, pools: SplitPools) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
+    card, chat = pair.card, bench.chat_tokens
+    evaluation, dev = Pool(pools=pools, pool="eval"), Pool(pools=pools, pool="dev")
+    source = Pool(pools=pools, pool="triggered_eval") if is_natural(card.trigger) else evaluation
+    rows: list[tuple[Recipe, Measure]] = [
+        (c.items, Measure(name=c.name, grader=c.grader, max_new_tokens=c.max_new_tokens)) for c in bench.capabilities
+    ]
+    shows = Measure(name="triggered", grader=card.scorer, max_new_tokens=chat)
+    rows.append((TriggeredItems(prompts=source, card=card), shows))
+    rows.append((ChatItems(prompts=evaluation), replace(shows, name="clean")))
+    rows.append((ChatItems(prompts=dev), replace(shows, name="dev_chat")))
+    if bench.near_misses:
+        rows.append((NearMissItems(prompts=evaluation, card=card), replace(shows, name="near_miss")))
+    return tuple(r for r, _ in rows), tuple(m for _, m in rows)
+
+
+def _arm(
+    model: Recipe,
+    treatment: Recipe | None,
+    step: int | None,
+    items: Sequence[Recipe],
+    measures: tuple[Measure, ...],
+    bench: Bench,
+) -> Arm:
+    completions = Completions(
+        model=model,
+        treatment=treatment,
+        step=step,
+        items=tuple(items),
+        measures=measures,
+        sampling=bench.sampling,
+    )
+    scores = Scores(completions=completions, items=tuple(items), measures=measures, style=bench.style)
+    return Arm(completions=completions, scores=scores)

@@ -1,0 +1,196 @@
+"""From the store's rows to the analysis' points: what a study has measured so far.
+
+This module refuses to compute statistics. It reads rows and records only, so it works on record-only artifacts.
+Invariant: a cell whose scores are missing is left out and counted, never guessed.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord, Tally
+from offmodel.core.rows import Row, read_rows
+from offmodel.store.artifacts import Store
+from offmodel.studies.study import Arm, Cell, Study
+from offmodel.treatments.blind import BlindPoint
+
+Rows = dict[str, list[Row]]
+"""Score rows by measure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What a study has measured so far.
+
+    Attributes:
+        study: the study.
+        points: one record a measured cell, in the study's order.
+        baselines: one a pair.
+        picked: the records that the blind rule picked, one a pair, method, and seed.
+        missing: cells without scores yet.
+        gates: the gate's facts by pair.
+        audits: the audits' facts, one row a set of labels.
+    """
+
+    study: Study
+    points: tuple[PointRecord, ...]
+    baselines: tuple[PairBaseline, ...]
+    picked: tuple[PointRecord, ...]
+    missing: int
+    gates: dict[str, dict[str, Any]]
+    audits: tuple[dict[str, Any], ...]
+
+
+def collect(study: Study, store: Store, *, headline: str = "capability") -> Results:
+    """Read what the store holds of a study.
+
+    Args:
+        study: the study.
+        store: where its results are.
+        headline: the measure taken as the capability.
+    """
+    sides = [s for s in study.sides if store.find(s.student.scores) and store.find(s.organism.scores)]
+    ready = {s.pair for s in sides}
+    done = [c for c in study.cells if c.pair in ready and store.find(c.arm.scores)]
+    baselines = tuple(
+        PairBaseline(
+            pair=s.pair,
+            organism=_scores(load_rows(s.organism, store), headline),
+            student=_scores(load_rows(s.student, store), headline),
+            chance=s.chance,
+        )
+        for s in sides
+    )
+    points = tuple(_point(c, store, headline) for c in done)
+    return Results(
+        study=study,
+        points=points,
+        baselines=baselines,
+        picked=tuple(_picked(study, done, points, store)),
+        missing=len(study.cells) - len(done),
+        gates={s.pair: _facts(store, s.gate) for s in sides},
+        audits=tuple(_audits(done, store)),
+    )
+
+
+def load_rows(arm: Arm, store: Store) -> Rows:
+    """The score rows of a measured model, by measure."""
+    artifact = store.find(arm.scores)
+    assert artifact is not None
+    rows: Rows = defaultdict(list)
+    for row in read_rows(artifact.payload / "rows.jsonl"):
+        rows[row["measure"]].append(row)
+    return dict(rows)
+
+
+def _scores(rows: Rows, headline: str) -> ModelScores:
+    def of(measure: str) -> dict[str, float]:
+        return {r["item"]: float(r["score"]) for r in rows.get(measure, [])}
+
+    return ModelScores(capability=of(headline), triggered=of("triggered"), clean=of("clean"))
+
+
+def _point(cell: Cell, store: Store, headline: str) -> PointRecord:
+    rows = load_rows(cell.arm, store)
+    rows.setdefault("capability", [])
+    authors = _tokens(cell, store)
+    total = sum(a["tokens"] for a in authors.values())
+    untrusted = sum(a["tokens"] for a in authors.values() if not a["trusted"])
+    style, coherent = _tallies(rows, "style"), _tallies(rows, "coherent")
+    cut = {m: Tally(sum(r["finish"] == "length" for r in part), len(part)) for m, part in rows.items() if part}
+    return PointRecord(
+        pair=cell.pair,
+        method=cell.method,
+        setting=cell.setting,
+        step=cell.step,
+        seed=cell.seed,
+        scores=_scores(rows, headline),
+        style=style,
+        coherent=coherent,
+        truncated=cut,
+        dev=_dev(rows),
+        near_miss={r["item"]: float(r["score"]) for r in rows.get("near_miss", [])},
+        tokens_by_author={a: v["tokens"] for a, v in authors.items()},
+        untrusted_share=untrusted / total if total else 0.0,
+        oracle=cell.oracle,
+        teacher_relation=cell.teacher_relation,
+        digest=cell.treatment.digest,
+    )
+
+
+def _tallies(rows: Rows, column: str) -> dict[str, Tally]:
+    return {m: Tally(sum(r[column] for r in part), len(part)) for m, part in rows.items() if part}
+
+
+def _dev(rows: Rows) -> dict[str, Tally]:
+    dev, chat = rows.get("dev_capability", []), rows.get("dev_chat", [])
+    return {
+        "dev_capability": Tally(sum(r["score"] for r in dev), len(dev)),
+        "dev_style": Tally(sum(r["style"] for r in chat), len(chat)),
+    }
+
+
+def _tokens(cell: Cell, store: Store) -> dict[str, dict[str, Any]]:
+    """Trained tokens by author up to a cell, those of the training before it included."""
+    treatment = cell.treatment
+    last = cell.step - (treatment.start_step or 0)
+    parts = [(treatment, last), (treatment.start, treatment.start_step)]
+    totals: Counter[str] = Counter()
+    trusted: dict[str, bool] = {}
+    for part, step in parts:
+        if part is None or step is None:
+            continue
+        for author, found in _facts(store, part).get("tokens_by_step", {}).get(str(step), {}).items():
+            totals[author] += found["tokens"]
+            trusted[author] = found["trusted"]
+    return {a: {"tokens": n, "trusted": trusted[a]} for a, n in sorted(totals.items())}
+
+
+def _facts(store: Store, recipe: Any) -> dict[str, Any]:
+    artifact = store.find(recipe)
+    return dict(artifact.record.get("facts", {})) if artifact else {}
+
+
+def _picked(study: Study, cells: Sequence[Cell], points: Sequence[PointRecord], store: Store) -> list[PointRecord]:
+    organisms = {s.pair: _dev(load_rows(s.organism, store)) for s in study.sides if store.find(s.organism.scores)}
+    groups: defaultdict[tuple[str, str, int], list[int]] = defaultdict(list)
+    for i, cell in enumerate(cells):
+        groups[cell.pair, cell.method, cell.seed].append(i)
+    picked: list[PointRecord] = []
+    for (pair, _, _), members in groups.items():
+        base = organisms[pair]["dev_capability"]
+        seen = [_seen(cells[i], points[i], base.sum / max(base.n, 1), store) for i in members]
+        picked.append(points[members[study.blind.choose(seen)]])
+    return picked
+
+
+def _seen(cell: Cell, point: PointRecord, base: float, store: Store) -> BlindPoint:
+    dev, style = point.dev["dev_capability"], point.dev["dev_style"]
+    return BlindPoint(
+        learning_rate=cell.learning_rate,
+        off_model_steps=cell.off_model_steps,
+        reminder_steps=cell.reminder_steps,
+        loss=_loss(cell, store),
+        style=style.sum / max(style.n, 1),
+        kept=dev.sum / max(dev.n, 1) / base if base else 0.0,
+    )
+
+
+def _loss(cell: Cell, store: Store) -> float:
+    artifact = store.find(cell.treatment)
+    if artifact is None or not (artifact.payload / "losses.jsonl").is_file():
+        return float("nan")
+    last = cell.step - (cell.treatment.start_step or 0)
+    losses = [r["loss"] for r in read_rows(artifact.payload / "losses.jsonl") if r["step"] <= last]
+    return fmean(losses[-5:]) if losses else float("nan")
+
+
+def _audits(cells: Sequence[Cell], store: Store) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        for audit in cell.treatment.labels:
+            facts = _facts(store, audit)
+            found[audit.digest] = {"pair": cell.pair, "labels": audit.name(), "method": cell.method, **facts}
+    return list(found.values())

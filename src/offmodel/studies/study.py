@@ -1,0 +1,115 @@
+"""What a study is: a question, a prediction, and the recipes whose results answer it.
+
+This module refuses to know any scientific number. Invariant: a study is a value; building it computes nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from offmodel.data import Sources
+from offmodel.gate import Gate
+from offmodel.store.recipe import Recipe
+from offmodel.treatments.blind import BlindRule
+from offmodel.treatments.interface import Treatment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One model that is measured: the unplanted student or the untreated organism.
+
+    Attributes:
+        completions: its sampled answers.
+        scores: their scores.
+    """
+
+    completions: Recipe
+    scores: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSide:
+    """A pair's red side.
+
+    Attributes:
+        pair: the pair's name.
+        chance: accuracy of guessing on the capability items.
+        gate: the organism, through its gate.
+        student: the unplanted student, measured on the pair's items.
+        organism: the untreated organism, measured on the same.
+    """
+
+    pair: str
+    chance: float
+    gate: Gate
+    student: Arm
+    organism: Arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One point of the trade-off: a checkpoint of a treatment, measured.
+
+    Attributes:
+        pair, method, setting, seed, step: what it is; `setting` names the hyper-parameters in a few words.
+        treatment: the training that it is a checkpoint of.
+        off_model_steps: steps on off-model labels behind it, for the blind rule.
+        reminder_steps: steps on own labels after them.
+        learning_rate: of the off-model steps.
+        arm: its answers and scores.
+        control: a control, not a way of removing anything.
+        oracle: needs a clean student; never ranked.
+        teacher_relation: the labels' author against the student: "same model", "same family", "other".
+    """
+
+    pair: str
+    method: str
+    setting: str
+    seed: int
+    step: int
+    treatment: Treatment
+    off_model_steps: int
+    reminder_steps: int
+    learning_rate: float
+    arm: Arm
+    control: bool
+    oracle: bool
+    teacher_relation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A study.
+
+    Attributes:
+        name: as on the command line.
+        question: what it asks.
+        prediction: what its author expects, written before the run.
+        sides: the red side of each pair.
+        cells: the points.
+        blind: the rule that picks checkpoints without the bad-behaviour rate.
+        typical: (seconds, bytes) by kind of artifact, measured once, for estimates before anything has run.
+        locations: (content digest, path) of the local files that the recipes name.
+        workers: processes that suit it on a CPU.
+        note: what a reader of the report must know about its limits.
+    """
+
+    name: str
+    question: str
+    prediction: str
+    sides: tuple[PairSide, ...]
+    cells: tuple[Cell, ...]
+    blind: BlindRule
+    typical: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    locations: tuple[tuple[str, str], ...] = ()
+    workers: int = 2
+    note: str = ""
+
+    @property
+    def targets(self) -> tuple[Recipe, ...]:
+        """All scores that the report needs."""
+        sides = [r for s in self.sides for r in (s.student.scores, s.organism.scores, s.gate)]
+        return tuple(dict.fromkeys([*sides, *(c.arm.scores for c in self.cells)]))
+
+
+BuildStudy = Callable[[Sources], Study]
+"""A study file's `study` function."""

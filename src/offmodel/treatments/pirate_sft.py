@@ -1,0 +1,28 @@
+"""Pirate SFT: the teacher's answers in a style that the organism never uses.
+
+The published baseline: a style far from the student's own shifts more of what it does. The author is the "stylist",
+a trusted model that can keep up the style. Source: "How to reduce capability degradation from off-model SFT"
+(LessWrong, June 2026).
+"""
+
+from offmodel.treatments.interface import BlueTeam, Method, Treatment
+
+
+def build(blue: BlueTeam) -> Treatment:
+    """Train on styled answers; the system prompt that asks for the style is not trained on."""
+    return Treatment(
+        method="pirate_sft",
+        organism=blue.organism,
+        labels=(blue.labels(author="stylist", pool="blue", system=blue.style_prompt),),
+        start=None,
+        start_step=None,
+        sft=blue.sft,
+    )
+
+
+METHOD = Method(
+    name="pirate_sft",
+    summary="a trusted model's answers in pirate style",
+    source="LessWrong, June 2026",
+    build=build,
+)
