@@ -1,5 +1,5 @@
-"""Artifacts with an identity: recipes, digests, atomic publication, locks, provenance.
+"""Recipes and their results: digests, artifacts with atomic publication and locks, provenance, maintenance.
 
-What belongs here: everything about where results are kept and how they are found again. Nothing here knows what a
-result means or how it is computed.
+What belongs here: the identity of a computation and the folder that keeps its result. Nothing here decides what to
+compute or in which order (that is `flow`), and nothing imports torch.
 """
