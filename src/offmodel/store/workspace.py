@@ -1,0 +1,148 @@
+"""Where an execution works: a folder with a neutral name, its staged inputs, its output and its scratch.
+
+A treatment must not learn from a path what was planted. So the work folder is named by a one-way hash of the digest,
+inputs are staged by hard link as `inputs/<field>[/<i>]`, and no record lies below the work folder while the execution
+runs. This module refuses to know recipes' meaning. Invariant: the same recipe gets the same work folder, so its
+scratch is found again after a kill.
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, final
+
+from offmodel.core.errors import RunError, StoreError
+from offmodel.store.artifacts import PAYLOAD, Artifact, Store
+from offmodel.store.recipe import Job, Payload, Progress, Recipe, Runtime, holds_parents
+
+
+def work_key(digest: str) -> str:
+    """The name of a digest's work folder and lock, from which the digest cannot be told."""
+    return hashlib.sha256(f"offmodel work {digest}".encode()).hexdigest()[:24]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """An execution's folder below the store's `tmp/`.
+
+    Attributes:
+        root: the work folder: `inputs/`, `artifact/payload/` and `scratch/`.
+        parents: field, digest and content of each parent, for the record.
+    """
+
+    root: Path
+    parents: tuple[dict[str, Any], ...]
+
+    @property
+    def artifact(self) -> Path:
+        """The folder that becomes the artifact."""
+        return self.root / "artifact"
+
+    @property
+    def payload(self) -> Path:
+        """The folder that the execution writes to."""
+        return self.artifact / PAYLOAD
+
+
+def prepare(store: Store, recipe: Recipe) -> Workspace:
+    """Make a recipe's work folder: empty output, staged inputs, the scratch of a run that was killed, if any.
+
+    The caller holds the recipe's lock.
+
+    Raises:
+        StoreError: a parent is missing, or only its record is there.
+    """
+    root = store.tmp / work_key(recipe.digest)
+    for part in ("inputs", "artifact", "replaced"):
+        remove(root / part)
+    (root / "artifact" / PAYLOAD).mkdir(parents=True)
+    (root / "scratch").mkdir(exist_ok=True)
+    parents: list[dict[str, Any]] = []
+    for field, place, parent in _places(recipe):
+        artifact = store.find(parent)
+        if artifact is None or artifact.record_only:
+            raise StoreError(
+                f"The parent {parent.kind}/{parent.name()} of {recipe.kind}/{recipe.name()} is no longer in the store; "
+                "run again, and it is computed."
+            )
+        stage(artifact, root / "inputs" / place)
+        parents.append({"field": field, "digest": parent.digest, "content": artifact.content})
+    return Workspace(root=root, parents=tuple(parents))
+
+
+def make_job(recipe: Recipe, space: Workspace, runtime: Runtime, progress: Progress) -> Job:
+    """What the recipe's `execute` receives: plain fields, payload handles, folders. No recipe, no digest of one."""
+    holders = holds_parents(recipe)
+    names = [f for f in recipe.__dataclass_fields__]
+    contents = iter(p["content"] for p in space.parents)
+    inputs: dict[str, Any] = {}
+    for name in (n for n in names if n in holders):
+        value, folder = getattr(recipe, name), space.root / "inputs" / name
+        if isinstance(value, tuple):
+            inputs[name] = tuple(Payload(folder / str(i), next(contents)) for i in range(len(value)))
+        else:
+            inputs[name] = None if value is None else Payload(folder, next(contents))
+    return Job(
+        params=SimpleNamespace(**{n: getattr(recipe, n) for n in names if n not in holders}),
+        inputs=inputs,
+        out=space.payload,
+        scratch=space.root / "scratch",
+        runtime=runtime,
+        progress=progress,
+    )
+
+
+def stage(artifact: Artifact, folder: Path) -> None:
+    """Put an artifact's files into a folder, by hard link where the file system can."""
+    folder.mkdir(parents=True)
+    for entry in artifact.payload.rglob("*"):
+        target = folder / entry.relative_to(artifact.payload)
+        if entry.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(entry, target)
+        except OSError:  # another file system, or one without links: a copy gives the same bytes
+            shutil.copyfile(entry, target)
+
+
+def check_inputs(store: Store, recipe: Recipe) -> None:
+    """Check that an execution left its inputs as they were: read-only files do not stop the superuser.
+
+    Raises:
+        RunError: a staged file's size, or its time of modification, is not that of a sealed file.
+    """
+    for field, _, parent in _places(recipe):
+        artifact = store.find(parent)
+        if artifact is None:
+            continue
+        for name, state in artifact.record["files"].items():
+            path = artifact.payload / name
+            if path.is_file() and (path.stat().st_size != state["bytes"] or path.stat().st_mtime_ns > artifact.stamp):
+                raise RunError(
+                    f"{recipe.kind}/{recipe.name()} wrote into its input '{field}' ({name}), which damages the store; "
+                    f"let it write to job.out only, and delete {artifact.folder}."
+                )
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder and what is in it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _places(recipe: Recipe) -> list[tuple[str, str, Recipe]]:
+    """Field, place below `inputs/`, and parent, in field order."""
+    found: list[tuple[str, str, Recipe]] = []
+    for name in recipe.__dataclass_fields__:
+        value = getattr(recipe, name)
+        if isinstance(value, Recipe):
+            found.append((name, name, value))
+        elif isinstance(value, tuple):
+            found += [(name, f"{name}/{i}", v) for i, v in enumerate(value) if isinstance(v, Recipe)]
+    return found
