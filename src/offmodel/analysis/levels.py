@@ -1,0 +1,166 @@
+"""Averages over pairs with an interval that says what it covers: pairs, seeds and items, or fewer of them.
+
+An `Estimate` is one pair's number together with its values on resampled items; the resamples are the same for all
+estimates, so that subtracting them one by one makes a comparison paired. Refuses to know what the number means.
+Invariant: a level with fewer than `ENOUGH` units never widens an interval, and the label says so.
+
+Rule. Five pairs or more: Student's t on the pairs' values (their spread holds seed and item noise too), plus the item
+noise that pairs share because they share items, which their spread cannot show: the mean covariance of two pairs over
+resampled items. Fewer pairs but five seeds or more: t on the seeds' values within pairs, plus item noise. Else items
+only, normal. Degrees of freedom after Satterthwaite.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from offmodel.analysis.statistics import ITEMS_ONLY, LEVEL, Array, quantile
+from offmodel.core.errors import DataError
+from offmodel.core.scores import Score
+
+ENOUGH = 5
+"""Units that a level needs before it is treated as a sample of a population."""
+ALL_LEVELS = "pairs, seeds and items"
+SEEDS_AND_ITEMS = "seeds and items, these pairs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Estimate:
+    """One pair's number.
+
+    Attributes:
+        pair: the pair's name.
+        value: the number.
+        resampled: [R] the number on resampled items; only its spread counts, its centre may be biased.
+        items: ids of the items behind it.
+        floor: variance to add because a rate of 0 of n, or n of n, is not known to be 0 or 1.
+        by_seed: the same number for each seed alone; empty if some seed lacks a point.
+    """
+
+    pair: str
+    value: float
+    resampled: Array
+    items: frozenset[str]
+    floor: float = 0.0
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """An average over pairs, with its units as marks for a figure.
+
+    Attributes:
+        score: the average with its interval; `n` is the number of different items.
+        by_pair: each pair's value.
+        by_seed: each (pair, seed)'s value.
+        error: standard error.
+        freedom: degrees of freedom; infinite for a normal interval.
+    """
+
+    score: Score
+    by_pair: Mapping[str, float]
+    by_seed: Mapping[tuple[str, int], float]
+    error: float
+    freedom: float
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value of "the true value is zero"; meant for differences."""
+        if self.error == 0:
+            return 1.0 if self.score.value == 0 else 0.0
+        from scipy.stats import t
+
+        return float(2 * t.sf(abs(self.score.value) / self.error, min(self.freedom, 1e9)))
+
+
+def weighted(parts: Sequence[tuple[float, Estimate]], constant: float = 0.0) -> Estimate:
+    """A linear combination of estimates of the same pair: constant + the sum of weight times estimate."""
+    pairs = {e.pair for _, e in parts}
+    assert len(pairs) == 1, f"estimates of different pairs cannot be combined: {pairs}"
+    seeds = set.intersection(*(set(e.by_seed) for _, e in parts))
+    return Estimate(
+        pair=pairs.pop(),
+        value=constant + sum(w * e.value for w, e in parts),
+        resampled=constant + np.sum([w * e.resampled for w, e in parts], axis=0),
+        items=frozenset().union(*(e.items for _, e in parts)),
+        floor=sum(w * w * e.floor for w, e in parts),
+        by_seed={s: constant + sum(w * e.by_seed[s] for w, e in parts) for s in sorted(seeds)},
+    )
+
+
+def minus(first: Estimate, second: Estimate) -> Estimate:
+    """The paired difference of two methods on one pair."""
+    return weighted([(1.0, first), (-1.0, second)])
+
+
+def combine(estimates: Sequence[Estimate], level: float = LEVEL) -> Summary:
+    """The average over pairs, with the interval that the rule of this module gives.
+
+    Raises:
+        DataError: there is nothing to average.
+    """
+    if not estimates:
+        raise DataError("There is nothing to average: no pair has this number.")
+    ordered = sorted(estimates, key=lambda e: e.pair)
+    value = float(np.mean([e.value for e in ordered]))
+    variance, freedom, covers = _variance(ordered)
+    error = variance**0.5
+    half = _quantile(level, freedom) * error
+    items = frozenset().union(*(e.items for e in ordered))
+    return Summary(
+        score=Score(value=value, n=len(items), low=value - half, high=value + half, covers=covers, level=level),
+        by_pair={e.pair: e.value for e in ordered},
+        by_seed={(e.pair, s): v for e in ordered for s, v in e.by_seed.items()},
+        error=error,
+        freedom=freedom,
+    )
+
+
+def _variance(estimates: Sequence[Estimate]) -> tuple[float, float, str]:
+    k = len(estimates)
+    items, shared = _item_variance(estimates)
+    floor = sum(e.floor for e in estimates) / k**2
+    if k >= ENOUGH:
+        spread = max(float(np.var([e.value for e in estimates], ddof=1)) / k, floor)
+        both = spread + max(0.0, shared)
+        return both, _freedom(both, [(spread, k - 1)]), ALL_LEVELS
+    if all(len(e.by_seed) >= ENOUGH for e in estimates):
+        parts = [
+            (float(np.var(list(e.by_seed.values()), ddof=1)) / len(e.by_seed) / k**2, len(e.by_seed) - 1)
+            for e in estimates
+        ]
+        both = sum(v for v, _ in parts) + items + floor
+        return both, _freedom(both, parts), SEEDS_AND_ITEMS
+    return items + floor, float("inf"), ITEMS_ONLY
+
+
+def _item_variance(estimates: Sequence[Estimate]) -> tuple[float, float]:
+    """Over items: variance of the average over pairs, and mean covariance of two pairs (0 where no item is shared)."""
+    rows, k = np.stack([e.resampled for e in estimates]), len(estimates)  # [k, R]
+    of_mean = float(rows.mean(0).var(ddof=1))
+    of_pairs = float(rows.var(1, ddof=1).sum())
+    return of_mean, (k * k * of_mean - of_pairs) / (k * (k - 1)) if k > 1 else 0.0
+
+
+def _freedom(total: float, parts: Sequence[tuple[float, int]]) -> float:
+    below = sum(v * v / df for v, df in parts)
+    return total * total / below if below > 0 else float("inf")
+
+
+def _quantile(level: float, freedom: float) -> float:
+    if freedom == float("inf"):
+        return quantile(level)
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + level / 2, freedom))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given: for several comparisons made at once."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted

@@ -1,0 +1,181 @@
+"""Intervals for proportions, paired differences and paired ratios of item scores, and the power of a design.
+
+Knows arrays of item scores in [0, 1], nothing of pairs or methods. Everything here resamples items only; what pairs
+and seeds add is `levels`' work. Invariant: no function gives a value without n and interval.
+
+Method: Wilson's interval for a proportion; differences and ratios carry it over by the method of variance estimates
+recovery (MOVER; Zou and Donner 2008 for differences, Donner and Zou 2012 for ratios), with the correlation of the two
+columns over items, so that comparisons on the same items are as narrow as they deserve and zero counts keep a width.
+"""
+
+from math import ceil
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from offmodel.core.errors import DataError
+from offmodel.core.scores import Score
+
+Array = npt.NDArray[np.float64]
+Interval = tuple[Array, Array]
+
+ITEMS_ONLY = "items only, these pairs and seeds"
+LEVEL = 0.95
+
+
+def quantile(level: float) -> float:
+    """The normal quantile of a two-sided interval, 1.96 for .95."""
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def wilson(rate: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> Interval:
+    """Wilson's interval for proportions, elementwise. `n` may be fractional (an effective number of items)."""
+    p, m, z = np.asarray(rate, float), np.asarray(n, float), quantile(level)
+    middle = (p + z * z / (2 * m)) / (1 + z * z / m)
+    half = z / (1 + z * z / m) * np.sqrt(np.maximum(p * (1 - p), 0) / m + z * z / (4 * m * m))
+    return np.where(p <= 0, 0.0, middle - half), np.where(p >= 1, 1.0, middle + half)
+
+
+def proportion(successes: float, n: int, level: float = LEVEL) -> Score:
+    """A share with its Wilson interval.
+
+    Raises:
+        DataError: n is zero.
+    """
+    if n <= 0:
+        raise DataError("A share of zero answers cannot be given; evaluate at least one item.")
+    low, high = wilson(successes / n, n, level)
+    return Score(value=successes / n, n=n, low=float(low), high=float(high), covers=ITEMS_ONLY, level=level)
+
+
+def effective_n(rows: Array, repeats: int) -> Array:
+    """Number of yes-or-no items that would leave the mean as uncertain as these rows do.
+
+    Args:
+        rows: [..., n] item scores, each the mean of `repeats` yes-or-no answers.
+        repeats: answers behind each score, 1 if every score is 0 or 1.
+
+    Returns:
+        Shape [...], between n and n * repeats: answers to one item are alike, so repeats help less than new items.
+    """
+    n, p = rows.shape[-1], rows.mean(-1)
+    spread = rows.var(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(spread > 1e-12, n * p * (1 - p) / spread, n)
+    return np.clip(found, n, n * repeats)
+
+
+def mean_interval(rows: Array, repeats: int = 1, level: float = LEVEL) -> Interval:
+    """Wilson's interval for the mean of item scores [..., n]."""
+    return wilson(rows.mean(-1), effective_n(rows, repeats), level)
+
+
+def correlation(x: Array, y: Array) -> Array:
+    """Correlation over items of [..., n] with [..., n]; 0 where a side does not vary."""
+    dx, dy = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+    scale = np.sqrt((dx**2).mean(-1) * (dy**2).mean(-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(scale > 1e-12, (dx * dy).mean(-1) / scale, 0.0)
+    return np.clip(found, -1, 1)
+
+
+def mover_difference(x: Array, x_ends: Interval, y: Array, y_ends: Interval, rho: Array) -> Interval:
+    """Interval of x - y from the intervals of x and y and the correlation of their estimates."""
+    (x_low, x_high), (y_low, y_high) = x_ends, y_ends
+    down = (x - x_low) ** 2 + (y_high - y) ** 2 - 2 * rho * (x - x_low) * (y_high - y)
+    up = (x_high - x) ** 2 + (y - y_low) ** 2 - 2 * rho * (x_high - x) * (y - y_low)
+    return x - y - np.sqrt(np.maximum(down, 0)), x - y + np.sqrt(np.maximum(up, 0))
+
+
+def mover_ratio(x: Array, x_ends: Interval, y: Array, y_ends: Interval, rho: Array) -> Interval:
+    """Interval of x / y, with y > 0; an end is infinite where y's interval reaches zero."""
+    (x_low, x_high), (y_low, y_high) = x_ends, y_ends
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = x * y - rho * (x - x_low) * (y_high - y)
+        b = x * y - rho * (x_high - x) * (y - y_low)
+        under = y_high * (2 * y - y_high)
+        over = y_low * (2 * y - y_low)
+        low = (a - np.sqrt(np.maximum(a * a - x_low * (2 * x - x_low) * under, 0))) / under
+        high = (b + np.sqrt(np.maximum(b * b - x_high * (2 * x - x_high) * over, 0))) / over
+    return np.where(under > 0, low, -np.inf), np.where(y_low > 0, high, np.inf)
+
+
+def paired_difference(x: npt.ArrayLike, y: npt.ArrayLike, *, repeats: int = 1, level: float = LEVEL) -> Score:
+    """Mean of x minus mean of y, both measured on the same items in the same order.
+
+    Raises:
+        DataError: the items differ in number, or there are none.
+    """
+    xs, ys = _columns(x, y)
+    ends = mover_difference(
+        xs.mean(),
+        mean_interval(xs, repeats, level),
+        ys.mean(),
+        mean_interval(ys, repeats, level),
+        correlation(xs, ys),
+    )
+    return _score(xs.mean() - ys.mean(), ends, xs.size, level)
+
+
+def paired_ratio(
+    x: npt.ArrayLike, y: npt.ArrayLike, *, chance: float = 0.0, repeats: int = 1, level: float = LEVEL
+) -> Score:
+    """(mean of x - chance) / (mean of y - chance) on the same items: relative capability.
+
+    Raises:
+        DataError: the items differ in number, or y is not above chance.
+    """
+    xs, ys = _columns(x, y)
+    if ys.mean() <= chance:
+        raise DataError(f"An accuracy of {ys.mean():.3f} is not above chance ({chance:.3f}), so it cannot divide.")
+    x_low, x_high = mean_interval(xs, repeats, level)
+    y_low, y_high = mean_interval(ys, repeats, level)
+    top, bottom = xs.mean() - chance, ys.mean() - chance
+    ends = mover_ratio(
+        top, (x_low - chance, x_high - chance), bottom, (y_low - chance, y_high - chance), correlation(xs, ys)
+    )
+    return _score(top / bottom, ends, xs.size, level)
+
+
+def items_needed(difference: float, rate: float, *, correlation: float, power: float, level: float = LEVEL) -> int:
+    """Items to see a difference between two methods on the same items.
+
+    Args:
+        difference: the true difference of the two rates, for example .03 for three points.
+        rate: the first method's rate; the second's is rate - difference, or rate + difference where that leaves [0, 1].
+        correlation: of the two methods' answers over items, 0 for different items or unrelated answers.
+        power: chance to see it, for example .8.
+        level: confidence level of the interval that must exclude zero.
+    """
+    reach = quantile(level) + NormalDist().inv_cdf(power)
+    return ceil(reach**2 * _variance(difference, rate, correlation) / difference**2)
+
+
+def smallest_difference(n: int, rate: float, *, correlation: float, power: float, level: float = LEVEL) -> float:
+    """The smallest difference that n items show with this power: the inverse of `items_needed`."""
+    low, high = 1e-4, max(rate, 1 - rate)
+    for _ in range(50):
+        middle = (low + high) / 2
+        enough = items_needed(middle, rate, correlation=correlation, power=power, level=level) <= n
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def _variance(difference: float, rate: float, rho: float) -> float:
+    other = rate - difference if rate >= difference else rate + difference
+    if not 0 <= other <= 1:
+        raise DataError(f"No rate lies {difference} away from {rate}; ask for a smaller difference.")
+    p, q = rate * (1 - rate), other * (1 - other)
+    return max(p + q - 2 * rho * (p * q) ** 0.5, difference * (1 - difference))
+
+
+def _columns(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
+    xs, ys = np.asarray(x, float), np.asarray(y, float)
+    if xs.shape != ys.shape or xs.size == 0:
+        raise DataError(f"A paired comparison needs the same items on both sides; got {xs.size} and {ys.size}.")
+    return xs, ys
+
+
+def _score(value: Array | float, ends: Interval, n: int, level: float) -> Score:
+    return Score(value=float(value), n=n, low=float(ends[0]), high=float(ends[1]), covers=ITEMS_ONLY, level=level)

@@ -1,0 +1,134 @@
+"""Intervals against scipy, at their extremes, and by simulation."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from offmodel.analysis.statistics import (
+    effective_n,
+    items_needed,
+    mean_interval,
+    paired_difference,
+    paired_ratio,
+    proportion,
+    smallest_difference,
+    wilson,
+)
+from offmodel.core.errors import DataError
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.9, 0.95]))
+def test_proportion_is_scipys_wilson_interval(counts: tuple[int, int], level: float):
+    k, n = counts
+    theirs = binomtest(k, n).proportion_ci(level, method="wilson")
+    ours = proportion(k, n, level)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert ours.low <= ours.value <= ours.high
+
+
+def test_no_answers_give_no_share():
+    with pytest.raises(DataError, match="zero answers"):
+        proportion(0, 0)
+
+
+def test_effective_n_lies_between_items_and_answers():
+    rng = np.random.default_rng(0)
+    binary = rng.integers(0, 2, 100).astype(float)
+    assert effective_n(binary, 1) == pytest.approx(100)
+    assert effective_n(binary, 2) == pytest.approx(100)  # two seeds that always agree count once
+    halves = rng.binomial(2, 0.5, 4000) / 2  # two seeds that know nothing of each other count twice
+    assert effective_n(halves, 2) == pytest.approx(8000, rel=0.06)
+
+
+bits = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=5, max_size=60)
+
+
+@given(bits)
+def test_paired_difference_is_antisymmetric_and_order_free(rows: list[tuple[bool, bool]]):
+    x, y = np.array(rows, float).T
+    d, back = paired_difference(x, y), paired_difference(y, x)
+    assert (d.value, d.low, d.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-9)
+    again = paired_difference(x[::-1], y[::-1])
+    assert (d.low, d.high) == pytest.approx((again.low, again.high))
+    assert d.low <= d.value <= d.high
+
+
+def test_pairing_narrows_and_zero_counts_keep_a_width():
+    rng = np.random.default_rng(1)
+    x = (rng.random(400) < 0.7).astype(float)
+    y = np.where(rng.random(400) < 0.95, x, 1 - x)
+    paired, unpaired = paired_difference(x, y), paired_difference(x, rng.permutation(y))
+    assert paired.high - paired.low < 0.6 * (unpaired.high - unpaired.low)
+    none = paired_difference(np.zeros(60), np.zeros(60))
+    assert none.value == 0
+    assert none.low < -0.03
+    assert none.high > 0.03
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5, 0.9])
+def test_paired_difference_and_ratio_cover(rate: float):
+    rng = np.random.default_rng(2)
+    hit_d = hit_r = 0
+    runs = 1500
+    for _ in range(runs):
+        hard = rng.standard_normal(150)
+        cut = _cut(rate)
+        x = (0.8 * hard + 0.6 * rng.standard_normal(150) < cut).astype(float)
+        y = (0.8 * hard + 0.6 * rng.standard_normal(150) < _cut(0.9)).astype(float)
+        d, r = paired_difference(x, y), paired_ratio(x, y)
+        hit_d += d.low <= rate - 0.9 <= d.high
+        hit_r += r.low <= rate / 0.9 <= r.high
+    assert 0.925 < hit_d / runs < 0.985
+    assert 0.925 < hit_r / runs < 0.985
+
+
+def _cut(rate: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(rate)
+
+
+def test_ratio_of_a_model_to_itself_is_one():
+    x = np.repeat([0.0, 1.0], [30, 70])
+    r = paired_ratio(x, x)
+    assert r.value == 1
+    assert 0.97 < r.low < 1 < r.high < 1.03
+    assert paired_ratio(x, x, chance=0.25).value == pytest.approx(1)
+
+
+def test_ratio_removes_chance_and_refuses_a_base_at_chance():
+    x, y = np.repeat([0.0, 1.0], [50, 50]), np.repeat([0.0, 1.0], [25, 75])
+    assert paired_ratio(x, y, chance=0.25).value == pytest.approx(0.5)
+    with pytest.raises(DataError, match="not above chance"):
+        paired_ratio(x, np.repeat([0.0, 1.0], [75, 25]), chance=0.25)
+
+
+def test_means_of_seeds_are_no_wider_than_one_seed():
+    rng = np.random.default_rng(3)
+    one = rng.integers(0, 2, 200).astype(float)
+    two = (one + rng.integers(0, 2, 200)) / 2
+    low, high = mean_interval(two, 2)
+    low1, high1 = wilson(two.mean(), 200)
+    assert high - low < high1 - low1
+
+
+def test_power_is_reached_in_simulation():
+    n = items_needed(0.05, 0.6, correlation=0.5, power=0.8)
+    assert smallest_difference(n, 0.6, correlation=0.5, power=0.8) == pytest.approx(0.05, rel=0.01)
+    rng = np.random.default_rng(4)
+    both = 0.6 * 0.55 + 0.5 * (0.6 * 0.4 * 0.55 * 0.45) ** 0.5  # share that both answer, at this correlation
+    seen = 0
+    for _ in range(400):
+        cell = rng.choice(4, n, p=[both, 0.6 - both, 0.55 - both, 1 - 1.15 + both])
+        seen += paired_difference((cell <= 1).astype(float), np.isin(cell, [0, 2]).astype(float)).low > 0
+    assert 0.74 < seen / 400 < 0.86
+
+
+def test_pairing_saves_items():
+    alone = items_needed(0.03, 0.8, correlation=0.0, power=0.8)
+    paired = items_needed(0.03, 0.8, correlation=0.7, power=0.8)
+    assert paired < 0.4 * alone
+    with pytest.raises(DataError, match="smaller difference"):
+        items_needed(0.9, 0.5, correlation=0.0, power=0.8)
