@@ -1,5 +1,4 @@
-"""The pocket world: text generators, and the small models that are shipped with the package.
+"""The pocket world: a tiny procedural world and models trained on it, small enough to run anywhere.
 
-What belongs here: plain Python without torch that writes prompts and answers of a made-up world. It is a mechanical
-stand-in for learning the tool and testing methods, and no evidence about large models.
+A mechanical stand-in for learning the tool and testing methods; no evidence about large models. Plain Python, no torch.
 """
