@@ -1,5 +1,5 @@
-"""The heavy machinery: rendering, training and sampling.
+"""The heavy machinery: rendering, training, sampling. Knows models, tokens and labels, and no experiment.
 
-What belongs here: code that turns model folders, examples and requests into weights and completions. Nothing here knows
-an experiment, a behaviour or a side.
+Importing this package, or a module of it that defines recipes or settings, loads neither torch nor transformers;
+`rendering`, `sft`, `labels` and `sampling` load them inside their functions.
 """

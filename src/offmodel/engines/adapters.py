@@ -1,0 +1,129 @@
+"""LoRA adapters in PEFT's format: put into a model, continued, saved, merged.
+
+This module refuses to know training and sampling. Invariant: a saved adapter names no base model by path (a folder's
+name could tell whose it is), and its weights do not depend on anything but base, settings, seed and training.
+"""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from offmodel.core.errors import ModelError, RecipeError
+from offmodel.engines.folders import is_mixture, load_model, save_model
+from offmodel.engines.sft import Lora
+
+_EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]
+
+
+def inject(model: Any, lora: Lora, *, seed: int) -> Any:
+    """A fresh adapter on a model, as a `PeftModel`; the seed decides its initialisation.
+
+    Raises:
+        RecipeError: the targets are unknown, or ask for experts that the model does not have.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if lora.targets not in ("all-linear", "all-linear+experts"):
+        raise RecipeError(f"LoRA targets '{lora.targets}' are unknown; use 'all-linear' or 'all-linear+experts'.")
+    experts = lora.targets.endswith("+experts")
+    if experts and not is_mixture(model):
+        raise RecipeError("LoRA targets 'all-linear+experts' need a model with fused experts; use 'all-linear'.")
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=_linear_names(model),
+        target_parameters=_EXPERTS if experts else None,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(seed)
+    with _quiet():
+        return get_peft_model(model, config).eval()
+
+
+def _linear_names(model: Any) -> list[str]:
+    """Last names of the linear layers other than the output.
+
+    PEFT's own "all-linear" would be shorter, but what it takes in of a mixture's experts and router changes between
+    its versions.
+    """
+    head = model.get_output_embeddings()
+    named = (name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    return sorted({name.rpartition(".")[2] for name in named})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PEFT asks transformers for a name that transformers is about to drop, and each call warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
+
+
+def trains_experts(model: Any) -> bool:
+    """Whether parameters inside fused experts are under training."""
+    return any(p.requires_grad and ".experts." in name for name, p in model.named_parameters())
+
+
+def resume(model: Any, adapter: Path, lora: Lora) -> Any:
+    """An earlier adapter on a model, to be trained further.
+
+    Raises:
+        RecipeError: the adapter's rank or alpha is not the one of the settings.
+    """
+    from peft import PeftModel
+
+    config = read_config(adapter)
+    if (config["r"], config["lora_alpha"]) != (lora.rank, lora.alpha):
+        raise RecipeError(
+            f"The adapter to continue has rank {config['r']} and alpha {config['lora_alpha']}, the recipe asks for "
+            f"{lora.rank} and {lora.alpha}; use the same, or merge the adapter first."
+        )
+    with _quiet():
+        return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True).eval()
+
+
+def save_adapter(peft_model: Any, out: Path) -> None:
+    """Write `adapter_model.safetensors` (float32) and `adapter_config.json`."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    out.mkdir(parents=True)
+    state = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
+    save_file({k: v.detach().to("cpu").contiguous() for k, v in state.items()}, out / "adapter_model.safetensors")
+    peft_model.peft_config["default"].save_pretrained(out)
+    config = json.loads((out / "adapter_config.json").read_text())
+    config.update(base_model_name_or_path=None, inference_mode=True)
+    (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def read_config(adapter: Path) -> dict[str, Any]:
+    """The adapter's `adapter_config.json`.
+
+    Raises:
+        ModelError: the folder is not an adapter.
+    """
+    file = Path(adapter) / "adapter_config.json"
+    if not file.exists():
+        raise ModelError(f"'{adapter}' is not an adapter folder: it has no adapter_config.json.")
+    return json.loads(file.read_text())
+
+
+def merge(model: Any, adapter: Path) -> Any:
+    """The model with an adapter's updates added to its weights, in the weights' own dtype."""
+    from peft import PeftModel
+
+    with _quiet():
+        return PeftModel.from_pretrained(model, adapter, local_files_only=True).merge_and_unload().eval()
+
+
+def merge_to_folder(*, model: Path, adapter: Path, out: Path) -> None:
+    """Write the model with the adapter merged as a float32 folder: 16-bit weights would round small updates away."""
+    merged = merge(load_model(model, dtype=torch.float32, device="cpu"), adapter)
+    save_model(merged, source=model, out=out, dtype=torch.float32)

@@ -1,0 +1,96 @@
+"""One forward pass of a training: some sequences in, their summed loss out.
+
+    T tokens of a forward pass, N target positions, D hidden size
+
+This module refuses to know optimizers and steps. Invariant: a sequence's loss does not depend on which sequences share
+its pass, nor on the layout.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offmodel.engines import attention
+from offmodel.engines.losses import Head, Targets, Term, target_loss
+from offmodel.engines.rendering import Example
+from offmodel.engines.sft import Layout
+
+# Elements of logits held at once: 16 MB of float32 fits a CPU's cache hierarchy, 512 MB keeps a GPU busy.
+_LOGITS = {"cpu": 2**22, "cuda": 2**27}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trainee:
+    """A model under training: the parts that the loop touches."""
+
+    model: Any
+    decoder: Any
+    head: Head
+    params: list[Tensor]
+    optimizer: torch.optim.Optimizer
+    device: str
+    compute: torch.dtype
+    layout: Layout
+    terms: tuple[Term, ...]
+
+
+def autocast(trainee: Trainee) -> contextlib.AbstractContextManager[Any]:
+    """The compute dtype's autocast; nothing for float32."""
+    if trainee.compute == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(trainee.device.split(":")[0], dtype=trainee.compute)
+
+
+def forward_loss(trainee: Trainee, rows: list[Example]) -> Tensor:
+    """The summed loss of some sequences in one forward pass."""
+    ids_T, at_N, targets = _targets(rows, padded=trainee.layout == "padded")
+    inputs = _inputs(rows, ids_T, trainee)
+    with autocast(trainee):
+        hidden_TD = trainee.decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+        hidden_ND = hidden_TD.index_select(0, at_N.to(trainee.device))
+        here = Targets(targets.ids_N.to(trainee.device), targets.weights_N.to(trainee.device, trainee.params[0].dtype))
+        chunk = max(1, _LOGITS[trainee.device.split(":")[0]] // trainee.head.weight_VD.shape[0])
+        return target_loss(hidden_ND, trainee.head, here, trainee.terms, chunk=chunk)
+
+
+def _inputs(rows: list[Example], ids_T: np.ndarray, trainee: Trainee) -> dict[str, Any]:
+    """Keyword arguments of the decoder, without any attention mask.
+
+    Causality shields real tokens from padding on the right, and transformers keeps packed sequences apart only without
+    a mask and without a cache.
+    """
+    ids = torch.from_numpy(ids_T).to(trainee.device)
+    if trainee.layout == "padded":
+        return {"input_ids": ids}
+    positions = np.concatenate([np.arange(len(e.ids)) for e in rows])
+    found: dict[str, Any] = {"input_ids": ids, "position_ids": torch.from_numpy(positions)[None].to(trainee.device)}
+    if trainee.layout == "varlen":
+        found |= attention.boundaries([len(e.ids) for e in rows], trainee.device)
+    return found
+
+
+def _targets(rows: list[Example], *, padded: bool) -> tuple[np.ndarray, Tensor, Targets]:
+    """Token ids [rows, longest] or [1, T], the flat positions that predict a target, and these targets."""
+    width = max(len(e.ids) for e in rows)
+    starts = np.arange(len(rows)) * width if padded else np.cumsum([0, *(len(e.ids) for e in rows[:-1])])
+    at = np.concatenate([s + np.flatnonzero(e.mask[1:]) for s, e in zip(starts, rows, strict=True)])
+    wanted = np.concatenate([e.ids[1:][e.mask[1:]] for e in rows])
+    weights = np.concatenate([weights_of(e) for e in rows])
+    if padded:
+        ids = np.zeros((len(rows), width), dtype=np.int64)
+        for row, e in zip(ids, rows, strict=True):
+            row[: len(e.ids)] = e.ids
+    else:
+        ids = np.concatenate([e.ids for e in rows])[None].astype(np.int64)
+    targets = Targets(torch.from_numpy(wanted.astype(np.int64)), torch.from_numpy(weights))
+    return ids, torch.from_numpy(at), targets
+
+
+def weights_of(example: Example) -> np.ndarray:
+    """Weights of an example's targets, float32 [targets]; a first token has no predecessor and cannot be a target."""
+    mask = example.mask[1:]
+    return np.ones(mask.sum(), np.float32) if example.weights is None else example.weights[1:][mask]

@@ -1,0 +1,104 @@
+"""Sampling: token prompts in, completions with finish reason out, behind one call for every kind of sampler.
+
+This package refuses to know what is asked and why. Importing it loads neither torch nor transformers nor vLLM.
+Invariant: a completion depends on model, adapter, prompt tokens and settings, not on which requests share its batch
+(up to floating point).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from offmodel.core.chat import Finish
+from offmodel.core.errors import UnknownName
+from offmodel.store.recipe import Progress, Runtime
+
+SAMPLERS = ("transformers-5", "vllm-0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to sample; part of a recipe's identity.
+
+    Attributes:
+        temperature: 0 for greedy.
+        seed: of the random draws; a request's own seed follows from it and from the request's tokens.
+        sampler: "transformers-5" or "vllm-0": the kind and its major version.
+        dtype: of the weights, "float32" or "bfloat16".
+    """
+
+    temperature: float
+    seed: int
+    sampler: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt's tokens and the most tokens that may follow."""
+
+    ids: tuple[int, ...]
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A completion.
+
+    Attributes:
+        ids: its tokens, without the stop token.
+        text: the tokens' text, without special tokens.
+        finish: "stop" if a stop token ended it, "length" if the limit did.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    finish: Finish
+
+
+def sample(
+    *,
+    model: Path,
+    model_key: str,
+    adapter: Path | None,
+    adapter_key: str | None,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    runtime: Runtime,
+    progress: Progress,
+) -> list[Generation]:
+    """Complete prompts, in the order of the requests.
+
+    Args:
+        model: Hugging Face folder.
+        model_key: digest of the folder's content; the model loaded last stays in memory under it.
+        adapter: PEFT folder, or None.
+        adapter_key: digest of the adapter's content; None without adapter.
+        requests: prompts as tokens.
+        sampling: temperature, seed, sampler, dtype.
+        runtime: device, threads; `micro_batch` is the number of sequences that decode together.
+        progress: told of finished requests.
+
+    Raises:
+        UnknownName: there is no such sampler.
+        ModelError: the model cannot be loaded or sampled from.
+        OutOfMemory: not even one sequence fits.
+    """
+    if not requests:
+        return []
+    if sampling.sampler == "transformers-5":
+        from offmodel.engines.sampling.transformers import complete
+    elif sampling.sampler == "vllm-0":
+        from offmodel.engines.sampling.vllm import complete
+    else:
+        raise UnknownName("sampler", sampling.sampler, SAMPLERS)
+    return complete(
+        model=model,
+        model_key=model_key,
+        adapter=adapter,
+        adapter_key=adapter_key,
+        requests=requests,
+        sampling=sampling,
+        runtime=runtime,
+        progress=progress,
+    )

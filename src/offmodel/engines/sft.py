@@ -1,0 +1,121 @@
+"""Supervised fine-tuning: its settings, and the one call that trains.
+
+The settings are part of a recipe's identity, so every number is required. This module refuses to know where examples
+come from; it loads torch only when `train` is called. Invariant: the sequence of batches depends on the settings and
+the number of examples alone, never on the device or the micro-batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from offmodel.engines.rendering import Example
+from offmodel.store.recipe import Facts, Progress, Runtime
+
+Layout = Literal["auto", "padded", "packed", "varlen"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """A low-rank adapter.
+
+    Attributes:
+        rank: rank of each update.
+        alpha: updates are scaled by alpha / rank.
+        targets: "all-linear" (every linear layer but the output; fused experts of a mixture are left out, which the
+            facts say) or "all-linear+experts" (the fused experts too).
+    """
+
+    rank: int
+    alpha: int
+    targets: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sft:
+    """How to train.
+
+    Attributes:
+        learning_rate: AdamW's, constant after the warm-up.
+        steps: optimizer steps.
+        batch_size: sequences a step, whatever the micro-batch.
+        warmup_steps: the rate rises linearly over these steps; 0 for none.
+        seed: order of the examples and initialisation of an adapter.
+        max_tokens: longer examples are dropped and counted.
+        checkpoints: steps after which the model is saved; 0 means before the first.
+        lora: the adapter to train; None trains all weights.
+        weight_decay: AdamW's, on matrices only.
+        beta1: AdamW's.
+        beta2: AdamW's.
+        clip_norm: the gradient's norm is clipped to this.
+        compute_dtype: "float32" or "bfloat16" (autocast over fp32 master weights).
+    """
+
+    learning_rate: float
+    steps: int
+    batch_size: int
+    warmup_steps: int
+    seed: int
+    max_tokens: int
+    checkpoints: tuple[int, ...]
+    lora: Lora | None
+    weight_decay: float
+    beta1: float
+    beta2: float
+    clip_norm: float
+    compute_dtype: str
+
+
+def train(
+    *,
+    model: Path,
+    adapter: Path | None,
+    examples: Sequence[Example],
+    sft: Sft,
+    out: Path,
+    scratch: Path,
+    runtime: Runtime,
+    progress: Progress,
+    layout: Layout = "auto",
+    resume_every_s: float = 120.0,
+) -> Facts:
+    """Train a model or an adapter; write `step-00010/` folders and `losses.jsonl` into `out`.
+
+    Args:
+        model: Hugging Face folder of the model.
+        adapter: PEFT folder to start from. With `sft.lora` it is trained further; without, it is merged first.
+        examples: what to train on.
+        sft: how to train.
+        out: folder of the result.
+        scratch: folder that survives a kill; a later call with the same arguments goes on from what it holds.
+        runtime: device, threads, micro-batch (sequences in one forward pass).
+        progress: told of each step.
+        layout: how sequences share a forward pass: "padded" on the right, "packed" with positions that start again,
+            "varlen" (packed, with torch's variable-length attention; CUDA and bfloat16). "auto" pads on a CPU, and on
+            CUDA takes varlen where a check on this machine finds it right, else packs.
+        resume_every_s: seconds between states written to `scratch`.
+
+    Returns:
+        Counts, tokens, seconds, dtypes and what had to be changed on the way (micro-batch halvings).
+
+    Raises:
+        DataError: no example is short enough.
+        ModelError: the folder cannot be trained as a causal language model.
+        NonFiniteLoss: loss or gradient is not finite; names step and examples.
+        OutOfMemory: a single sequence does not fit.
+    """
+    from offmodel.engines.loop import run
+
+    return run(
+        model=model,
+        adapter=adapter,
+        examples=examples,
+        sft=sft,
+        out=out,
+        scratch=scratch,
+        runtime=runtime,
+        progress=progress,
+        layout=layout,
+        resume_every_s=resume_every_s,
+    )

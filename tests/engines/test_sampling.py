@@ -1,0 +1,208 @@
+"""The sampler is `generate`, a draw belongs to its request, an adapter is what PEFT says it is."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
+
+from offmodel.core.chat import Message, Prompt, user
+from offmodel.core.errors import ModelError, UnknownName
+from offmodel.engines import adapters, folders
+from offmodel.engines.labels import Labels, read_labels, shown_to_author
+from offmodel.engines.rendering import Renderer
+from offmodel.engines.sampling import Request, Sampling, loaded, sample
+from offmodel.engines.sampling import transformers as engine
+from offmodel.engines.sampling.draws import pick, request_seeds, uniforms
+from offmodel.engines.sft import Lora
+from offmodel.store.recipe import Job, Payload, Runtime
+from tests.engines.conftest import save, silent, tok_id
+
+GREEDY = Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="float32")
+WARM = replace(GREEDY, temperature=1.0)
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    loaded.forget()
+    yield
+    loaded.forget()
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory):
+    torch.manual_seed(3)
+    config = Gemma3TextConfig(
+        vocab_size=272, hidden_size=32, num_attention_heads=4, num_key_value_heads=1, head_dim=8, intermediate_size=64,
+        num_hidden_layers=3, sliding_window=8, max_position_embeddings=512, initializer_range=0.3,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    )  # fmt: skip
+    return save(Gemma3ForCausalLM(config), tmp_path_factory.mktemp("models") / "gemma")
+
+
+def requests(n=9, limit=12, seed=0):
+    gen = torch.Generator().manual_seed(seed)
+    found = []
+    for i in range(n):
+        length = int(torch.randint(1, 30, (1,), generator=gen))
+        ids = torch.randint(0, 250, (length,), generator=gen).tolist()
+        found.append(Request(tuple(ids), limit - i % 3))
+    return found
+
+
+def go(model, reqs, sampling=GREEDY, *, slots=None, adapter=None, adapter_key=None, key="m"):
+    return sample(
+        model=model, model_key=key, adapter=adapter, adapter_key=adapter_key, requests=reqs, sampling=sampling,
+        runtime=Runtime(micro_batch=slots), progress=silent,
+    )  # fmt: skip
+
+
+def by_generate(model, request):
+    ids = torch.tensor([request.ids])
+    out = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=request.max_new_tokens, do_sample=False
+    )[0, len(request.ids) :].tolist()  # fmt: skip
+    return out
+
+
+@pytest.mark.parametrize("name", ["llama", "moe", "gemma"])
+@pytest.mark.parametrize("slots", [None, 3])
+def test_greedy_equals_generate(name, slots, request):
+    folder = request.getfixturevalue(name)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    stop = tok_id("<|im_end|>")
+    for r, g in zip(requests(), go(folder, requests(), slots=slots), strict=True):
+        expected = by_generate(model, r)
+        assert list(g.ids) == [t for t in expected if t != stop]
+        assert g.finish == ("stop" if stop in expected else "length")
+
+
+def stopping(llama, folder):
+    """A model that ends its turn within a few tokens, by a large bias-like push on the stop token's embedding."""
+    shutil.copytree(llama, folder)
+    model = folders.load_model(llama, dtype=torch.float32, device="cpu")
+    first = by_generate(model, Request((1, 2, 3), 6))
+    config = json.loads((folder / "generation_config.json").read_text()) | {"eos_token_id": [first[3]]}
+    (folder / "generation_config.json").write_text(json.dumps(config))
+    return folder, first
+
+
+def test_stop_token_ends_a_completion_and_is_not_in_it(llama, tmp_path):
+    folder, first = stopping(llama, tmp_path / "m")
+    stop, length = go(folder, [Request((1, 2, 3), 6), Request((1, 2, 3), 3)])
+    at = first.index(first[3])
+    assert (list(stop.ids), stop.finish) == (first[:at], "stop")
+    assert length.finish == ("length" if at >= 3 else "stop")
+    assert stop.text == Renderer.from_folder(folder).decode(first[:at])
+
+
+def test_a_draw_depends_on_seed_and_prompt_not_on_company_or_order(llama):
+    reqs = requests(12, limit=20)
+    whole = go(llama, reqs, WARM, slots=4)
+    assert go(llama, reqs[::-1], WARM, slots=12)[::-1] == whole
+    assert go(llama, reqs[3:4], WARM) == whole[3:4]
+    assert go(llama, reqs, replace(WARM, seed=1)) != whole
+    twice = go(llama, [reqs[0], reqs[0]], WARM)
+    assert twice[0] == whole[0]
+    assert twice[0].ids != twice[1].ids
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([[0.0, 1.0, 2.0, -torch.inf]]).expand(20_000, -1)
+    draws = torch.from_numpy(uniforms(7, 20_000))
+    counts = torch.bincount(pick(logits, 0.5, draws), minlength=4) / 20_000
+    assert torch.allclose(counts, torch.softmax(logits[0] / 0.5, -1), atol=0.01)
+    edges = pick(logits[:2], 1.0, torch.tensor([0.0, 1.0]))
+    assert edges.tolist()[0] == 0
+    assert len(set(request_seeds([(1,), (1,), (2,)], 0))) == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_adapter_gives_pefts_logits_and_leaves_no_trace(llama, tmp_path, dtype):
+    torch_dtype = folders.dtype_of(dtype)
+    base = folders.load_model(llama, dtype=torch_dtype, device="cpu")
+    tuned = adapters.inject(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
+    for name, p in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.2)
+    adapters.save_adapter(tuned, tmp_path / "a")
+    with adapters._quiet():
+        reference = PeftModel.from_pretrained(
+            folders.load_model(llama, dtype=torch_dtype, device="cpu"), tmp_path / "a"
+        )
+    ids = list(range(5, 25))
+    with torch.no_grad():
+        expected = reference(torch.tensor([ids])).logits[0].float()
+        plain = AutoModelForCausalLM.from_pretrained(llama, dtype=torch_dtype)(torch.tensor([ids])).logits[0].float()
+    with_it = loaded.obtain(llama, "m", tmp_path / "a", "a", dtype, "cpu")
+    with torch.inference_mode():
+        found = engine.model_logits(with_it, ids)
+        without = engine.model_logits(loaded.obtain(llama, "m", None, None, dtype, "cpu"), ids)
+    tolerance = 1e-4 if dtype == "float32" else 0.05 * float(expected.abs().max())
+    assert torch.allclose(found, expected, atol=tolerance)
+    assert torch.allclose(without, plain, atol=tolerance)
+    assert float((found - without).abs().max()) > 10 * tolerance
+
+
+def test_memory_is_by_content_not_by_path(llama, moe, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(llama, folder)
+    first = go(folder, requests(), key="one")
+    shutil.rmtree(folder)
+    shutil.copytree(moe, folder)
+    assert go(folder, requests(), key="one") == first
+    assert go(folder, requests(), key="two") == go(moe, requests(), key="three")
+
+
+def test_bad_requests_and_samplers_say_so(llama):
+    assert go(llama, []) == []
+    with pytest.raises(UnknownName, match="sampler"):
+        go(llama, requests(), replace(GREEDY, sampler="transformers-4"))
+    with pytest.raises(ModelError, match="512 positions"):
+        go(llama, [Request((1,), 600)])
+    with pytest.raises(ModelError, match="at least one"):
+        go(llama, [Request((), 5)])
+
+
+def labels_recipe(**changes):
+    fields = {"author": "teacher", "trusted": True, "system": None, "few_shot": (), "max_new_tokens": 8}
+    return fields | {"sampling": GREEDY} | changes
+
+
+def run_labels(folder, tmp_path, **changes):
+    from types import SimpleNamespace
+
+    prompts = tmp_path / "prompts"
+    prompts.mkdir(exist_ok=True)
+    rows = [Prompt(id=f"p{i}", messages=user(f"question\u2028 {i}")) for i in range(5)]
+    (prompts / "prompts.jsonl").write_text("".join(json.dumps(p.to_row(), ensure_ascii=False) + "\n" for p in rows))
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    job = Job(
+        params=SimpleNamespace(**labels_recipe(**changes)),
+        inputs={"model": Payload(folder, "m"), "prompts": Payload(prompts, "p")},
+        out=out, scratch=tmp_path, runtime=Runtime(), progress=silent,
+    )  # fmt: skip
+    return rows, Labels.execute(job), read_labels(out / "labels.jsonl")
+
+
+def test_labels_keep_the_prompt_but_not_what_only_the_author_saw(llama, tmp_path):
+    rows, facts, plain = run_labels(llama, tmp_path)
+    _, _, pirate = run_labels(llama, tmp_path, system="Talk like a pirate.", few_shot=(("a", "b"),), trusted=False)
+    assert [x.prompt for x in plain] == rows == [x.prompt for x in pirate]
+    assert [x.text for x in plain] != [x.text for x in pirate]
+    assert {x.trusted for x in pirate} == {False}
+    assert facts["labels"] == 5
+    assert facts["truncated"] == sum(x.finish == "length" for x in plain)
+    assert facts["completion_tokens"] == sum(x.tokens for x in plain)
+
+
+def test_author_sees_system_then_turns_then_prompt():
+    shown = shown_to_author(user("q", system="own"), "ours", [("a", "b")])
+    assert [(m.role, m.content) for m in shown] == [
+        ("system", "ours\n\nown"), ("user", "a"), ("assistant", "b"), ("user", "q"),
+    ]  # fmt: skip
+    assert shown_to_author((Message("user", "q"),), None, ()) == (Message("user", "q"),)
