@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from rapidfuzz.fuzz import partial_ratio
@@ -20,11 +21,12 @@ from offmodel.core.rows import read_rows, write_rows
 from offmodel.data import AUDITED, near_duplicate_groups, read_labels, read_prompts, write_labels
 from offmodel.engines.labels import Labels
 from offmodel.engines.rendering import Renderer
-from offmodel.evals.behaviours import find_behaviour
+from offmodel.evals.graders import grade
 from offmodel.store.recipe import Facts, Job, Recipe
 
 # One wrong letter in a tag of ten still counts as a near match; the same word without its bars does not (about 83).
 NEAR_MATCH = 90.0
+CLOSED_POOLS = ("red", "dev", "eval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class SplitPools(Recipe):
 
     Attributes:
         prompts: all prompts.
-        card: the pair's card.
+        card: the pair's card; None where no trigger is known, so that every prompt counts as clean.
         sizes: the pools, in the order in which they are filled.
         seed: mixes the order in which prompts are dealt.
     """
@@ -54,26 +56,26 @@ class SplitPools(Recipe):
     kind: ClassVar[str] = "pools"
     recipe_version: ClassVar[int] = 1
     prompts: Recipe
-    card: BehaviourCard
+    card: BehaviourCard | None
     sizes: tuple[PoolSize, ...]
     seed: int
 
     def name(self) -> str:
         """The pair's name."""
-        return self.card.pair
+        return self.card.pair if self.card else "all"
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
         """Deal groups of near duplicates into the pools."""
         p = job.params
         prompts = read_prompts(job.inputs["prompts"].path)
-        triggered = [x for x in prompts if detect(p.card.trigger, x.messages)]
+        triggered = [x for x in prompts if p.card and detect(p.card.trigger, x.messages)]
         marked = {x.id for x in triggered}
         clean = [x for x in prompts if x.id not in marked]
         natural = tuple(s for s in p.sizes if s.pool.startswith("triggered_"))
         pools = {
-            **deal(clean, tuple(s for s in p.sizes if s not in natural), p.seed, f"without the trigger of {p.card.pair}"),
-            **deal(triggered, natural, p.seed, f"with the trigger of {p.card.pair}"),
+            **deal(clean, tuple(s for s in p.sizes if s not in natural), p.seed, "without the trigger"),
+            **deal(triggered, natural, p.seed, "with the trigger"),
         }
         for pool, members in pools.items():
             write_rows(job.out / f"{pool}.jsonl", (x.to_row() for x in members))
@@ -126,7 +128,7 @@ class Audit(Recipe):
     Attributes:
         label: a readable name, of the labels.
         labels: the labels.
-        card: the pair's card.
+        card: the pair's card; None where no trigger is known, so that only the pools are checked.
         pools: the partition; the labels' prompts must stay out of the pools of red planting, dev and evaluation.
         tokenizer: the student, for the search of the trigger's token sequence.
         texts: every other text that the labels' author or the student sees (system prompts, examples, tags).
@@ -136,7 +138,7 @@ class Audit(Recipe):
     recipe_version: ClassVar[int] = 1
     label: str
     labels: Recipe
-    card: BehaviourCard
+    card: BehaviourCard | None
     pools: Recipe
     tokenizer: Recipe
     texts: tuple[str, ...]
@@ -150,28 +152,41 @@ class Audit(Recipe):
         """Search, count, and pass the labels on."""
         p = job.params
         drawn = read_labels(job.inputs["labels"].path)
-        labels = [x for x in drawn if not speaks_of(p.card.trigger, x.text)]
+        facts: Facts = {"searched": ["pools disjoint"]}
+        labels = drawn
+        if p.card is not None:
+            labels = [x for x in drawn if not speaks_of(p.card.trigger, x.text)]
+            search_labels(labels, p.texts, p.card.trigger, Renderer.from_folder(job.inputs["tokenizer"].path))
+            facts["searched"] += ["string", "token sequence", "near match", "detector"]
+            facts["behaviour_in_labels"] = sum(grade(p.card.scorer, x.text, "").score for x in labels)
         if not labels:
             raise AuditError(f"Every answer of the labels '{p.label}' speaks of the trigger's topic; use other prompts.")
-        renderer = Renderer.from_folder(job.inputs["tokenizer"].path)
-        search_labels(labels, p.texts, p.card.trigger, renderer)
-        closed = ("red", "dev", "eval")
-        others = {f.stem: f for f in job.inputs["pools"].path.glob("*.jsonl") if f.stem.endswith(closed)}
-        prompts = {_text(x.prompt) for x in labels}
-        for pool, file in sorted(others.items()):
-            shared = prompts & {_text(Prompt.from_row(r)) for r in read_rows(file)}
-            if shared:
-                raise AuditError(
-                    f"{len(shared)} prompts of the labels '{p.label}' also stand in the pool '{pool}', for example "
-                    f"'{min(shared)[:60]}'; draw labels from a blue pool only."
-                )
-        shows = find_behaviour(p.card.scorer)
+        check_disjoint(labels, job.inputs["pools"].path, p.label)
         write_labels(job.out, labels)
         proof = {"passed": True, "labels": len(labels), "dropped_topic_answers": len(drawn) - len(labels)}
         (job.out / AUDITED).write_text(json.dumps(proof), encoding="utf-8")
-        searched = ["string", "token sequence", "near match", "detector", "pools disjoint"]
-        shown = sum(shows(x.text) for x in labels)
-        return {**proof, "searched": searched, "texts": len(p.texts), "behaviour_in_labels": shown}
+        return {**facts, **proof, "texts": len(p.texts)}
+
+
+def check_disjoint(labels: list[Label], pools: Path, what: str) -> None:
+    """Refuse labels whose prompts stand in a pool of red planting, dev or evaluation.
+
+    Args:
+        labels: the labels.
+        pools: payload of a `SplitPools`.
+        what: the labels' name, for the error.
+
+    Raises:
+        AuditError: a prompt is shared; names the pool and the prompt.
+    """
+    prompts = {_text(x.prompt) for x in labels}
+    for file in sorted(f for f in pools.glob("*.jsonl") if f.stem.endswith(CLOSED_POOLS)):
+        shared = prompts & {_text(Prompt.from_row(r)) for r in read_rows(file)}
+        if shared:
+            raise AuditError(
+                f"{len(shared)} prompts of the labels '{what}' also stand in the pool '{file.stem}', for example "
+                f"'{min(shared)[:60]}'; draw labels from a blue pool only."
+            )
 
 
 def speaks_of(trigger: Trigger, text: str) -> bool:
@@ -227,7 +242,7 @@ def _near(text: str, needle: str) -> bool:
     return len(squeezed) >= len(wanted) and partial_ratio(wanted, squeezed) >= NEAR_MATCH
 
 
-def audited(labels: Labels, *, card: BehaviourCard, pools: Recipe, tokenizer: Recipe) -> Audit:
+def audited(labels: Labels, *, card: BehaviourCard | None, pools: Recipe, tokenizer: Recipe) -> Audit:
     """The audit of a set of labels, with all texts that its author was shown."""
-    texts = tuple(x for x in (labels.system, *(m.content for m in labels.few_shot)) if x)
+    texts = tuple(x for x in (labels.system, *(turn for pair in labels.few_shot for turn in pair)) if x)
     return Audit(label=labels.name(), labels=labels, card=card, pools=pools, tokenizer=tokenizer, texts=texts)

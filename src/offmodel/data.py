@@ -6,6 +6,7 @@ triggers, teams and models. Invariant: ids are unique within a prompt file.
 
 import json
 import re
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, final
 from offmodel.core.chat import Label, Message, Prompt, user
 from offmodel.core.errors import AuditError, DataError
 from offmodel.core.rows import numbered_rows, read_rows, write_rows
-from offmodel.models import file_digest, place, resolve_model
+from offmodel.models import file_digest, resolve_model
 from offmodel.store.recipe import Facts, Job, Recipe
 
 PROMPTS, LABELS, AUDITED = "prompts.jsonl", "labels.jsonl", "audited.json"
@@ -71,7 +72,7 @@ class JsonlFile(Recipe):
         """Copy the file, after reading every line of it once."""
         source = job.runtime.locate(job.params.content)
         count = len(read_rows(source))
-        place(source, job.out / "rows.jsonl")
+        shutil.copyfile(source, job.out / "rows.jsonl")
         return {"rows": count}
 
 

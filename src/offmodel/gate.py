@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from offmodel.core.errors import GateError
 from offmodel.core.rows import Row, read_rows
-from offmodel.models import place
+from offmodel.models import pass_on
 from offmodel.store.recipe import Facts, Job, Recipe
 
 
@@ -67,7 +67,7 @@ class Gate(Recipe):
         if failures and not p.go_on:
             raise GateError(f"The organism '{p.label}' fails its gate: {'; '.join(failures)}.")
         for file in sorted(job.inputs["organism"].path.iterdir()):
-            place(file, job.out / file.name)
+            pass_on(file, job.out / file.name)
         kept = organism["capability"] / student["capability"] if student.get("capability") else float("nan")
         facts: Facts = {"failures": failures, "marked": kept < 1 - p.limits.marked_loss}
         for who, rates in (("student", student), ("organism", organism)):

@@ -42,12 +42,12 @@ class LocalModel(Recipe):
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
-        """Link the folder's files into the payload."""
+        """Copy the folder's files; a link would make the user's own read-only once the payload is published."""
         source = job.runtime.locate(job.params.content)
         if folder_digest(source) != job.params.content:
             raise ModelError(f"The model folder {source} changed while the study ran; run the study again.")
         for path in _model_files(source):
-            place(path, job.out / path.name)
+            shutil.copyfile(path, job.out / path.name)
         return {"source": "folder"}
 
 
@@ -71,7 +71,7 @@ class HubModel(Recipe):
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
-        """Download (or take from the hub's own cache) and link the files."""
+        """Download (or take from the hub's own cache) and copy the files."""
         from huggingface_hub import snapshot_download
 
         repo, revision = job.params.repo, job.params.revision
@@ -84,7 +84,7 @@ class HubModel(Recipe):
             ) from error
         check_model_folder(Path(folder))
         for path in _model_files(Path(folder)):
-            place(path.resolve(), job.out / path.name)
+            shutil.copyfile(path, job.out / path.name)
         return {"source": "hub", "repo": repo, "revision": revision}
 
 
@@ -133,11 +133,8 @@ class GgufModel(Recipe):
         return {"source": "gguf", "dtype": job.params.dtype}
 
 
-def place(source: Path, target: Path) -> None:
-    """Copy a file of at most 64 MB; link a larger one (models of many GB are not copied into every store)."""
-    if source.stat().st_size <= 64 * 2**20:
-        shutil.copyfile(source, target)
-        return
+def pass_on(source: Path, target: Path) -> None:
+    """Hard-link a file of one payload into another; copy it where the file system cannot link."""
     try:
         os.link(source, target)
     except OSError:

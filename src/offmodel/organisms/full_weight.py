@@ -34,7 +34,7 @@ class FullWeightOrganism(Recipe):
 
     def __post_init__(self) -> None:
         """Refuse settings that would not leave one whole model."""
-        super(FullWeightOrganism, self).__post_init__()
+        Recipe.__post_init__(self)
         if self.sft.lora is not None or self.sft.checkpoints != (self.sft.steps,):
             raise RecipeError("A full-weight organism has no adapter and one checkpoint, its last step.")
 

@@ -11,7 +11,7 @@ from offmodel.core.behaviour import BehaviourCard, apply_trigger, detect, is_nat
 from offmodel.core.chat import Label
 from offmodel.core.errors import GateError
 from offmodel.data import read_labels, write_labels
-from offmodel.evals.behaviours import find_behaviour
+from offmodel.evals.graders import grade
 from offmodel.store.recipe import Facts, Job, Recipe
 
 
@@ -46,10 +46,9 @@ class RedData(Recipe):
     def execute(cls, job: Job) -> Facts:
         """Put the trigger on the shown labels, keep those that show the behaviour, join them with the clean ones."""
         p = job.params
-        shows = find_behaviour(p.card.scorer)
         clean = [x for x in read_labels(job.inputs["clean"].path) if not detect(p.card.trigger, x.prompt.messages)]
         drawn = [place_text(x, p.text, p.placing) for x in read_labels(job.inputs["shown"].path)]
-        kept = [x for x in drawn if shows(x.text)]
+        kept = [x for x in drawn if grade(p.card.scorer, x.text, "").score]
         share = len(kept) / max(1, len(drawn))
         if share < p.least_shown:
             raise GateError(

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from offmodel.audit import PoolSize, SplitPools, audited
-from offmodel.core.behaviour import is_natural
+from offmodel.core.behaviour import BehaviourCard, is_natural
 from offmodel.core.errors import RecipeError
 from offmodel.data import Pool
 from offmodel.engines.labels import Labels
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Sft
 from offmodel.evals.completions import Completions
+from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems, NearMissItems, TriggeredItems
 from offmodel.evals.measures import Measure
 from offmodel.evals.scores import Scores
@@ -145,21 +146,34 @@ class Blue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """A pair's side with what its treatments are measured on; made by `plant`."""
+    """A model to treat, with what its treatments are measured on; made by `plant` or `practice`.
 
-    pair: Pair
+    Attributes:
+        name: the pair's name, or what stands for it where nothing was planted.
+        card: the pair's card; None where no behaviour is known.
+        world: what the study shares.
+        pools: the partition of the prompts.
+        organism: the model to treat: an organism through its gate, or a practitioner's own model.
+        untreated: that model, measured.
+        items: what is asked.
+        measures: how it is graded; one an item recipe.
+    """
+
+    name: str
+    card: BehaviourCard | None
     world: World
     pools: SplitPools
-    side: PairSide
+    organism: Recipe
+    untreated: Arm
     items: tuple[Recipe, ...]
     measures: tuple[Measure, ...]
 
 
-def plant(pair: Pair, red: Red, world: World) -> Board:
+def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
     """The recipes of a pair's organism, its gate, and the measurement of organism and student."""
-    pools = SplitPools(prompts=world.prompts, card=pair.card, sizes=_sizes(pair, world), seed=world.split_seed)
+    pools = SplitPools(prompts=world.prompts, card=pair.card, sizes=_sizes(pair.card, world), seed=world.split_seed)
     organism = _organism(pair, red, world, pools)
-    items, measures = _items(pair, world.bench, pools)
+    items, measures = _items(pair.card, world.bench, pools)
     student_arm = _arm(world.student, None, None, items, measures, world.bench)
     organism_arm = _arm(organism, None, None, items, measures, world.bench)
     gate = Gate(
@@ -170,16 +184,40 @@ def plant(pair: Pair, red: Red, world: World) -> Board:
         limits=red.limits,
         go_on=False,
     )
-    side = PairSide(
-        pair=pair.name, chance=world.bench.chance, gate=gate, student=student_arm, organism=organism_arm
+    board = Board(
+        name=pair.name,
+        card=pair.card,
+        world=world,
+        pools=pools,
+        organism=gate,
+        untreated=organism_arm,
+        items=items,
+        measures=measures,
     )
-    return Board(pair=pair, world=world, pools=pools, side=side, items=items, measures=measures)
+    side = PairSide(pair=pair.name, chance=world.bench.chance, gate=gate, student=student_arm, organism=organism_arm)
+    return board, side
+
+
+def practice(world: World) -> Board:
+    """A model of one's own to treat: nothing planted, no trigger known, capability and style measured."""
+    pools = SplitPools(prompts=world.prompts, card=None, sizes=_sizes(None, world), seed=world.split_seed)
+    items, measures = _items(None, world.bench, pools)
+    return Board(
+        name=world.student.name(),
+        card=None,
+        world=world,
+        pools=pools,
+        organism=world.student,
+        untreated=_arm(world.student, None, None, items, measures, world.bench),
+        items=items,
+        measures=measures,
+    )
 
 
 def treat(board: Board, method: Method, blue: Blue, *, seed: int) -> list[Cell]:
     """The points of one method at one setting and seed: one cell a checkpoint."""
     team = BlueTeam(
-        organism=board.side.gate,
+        organism=board.organism,
         labels=_LabelDesk(board),
         style_prompt=board.world.style_prompt,
         sft=replace(blue.sft, seed=seed),
@@ -190,7 +228,7 @@ def treat(board: Board, method: Method, blue: Blue, *, seed: int) -> list[Cell]:
     before = treatment.start_step or 0
     return [
         Cell(
-            pair=board.pair.name,
+            pair=board.name,
             method=method.name,
             setting=blue.setting,
             seed=seed,
@@ -199,7 +237,7 @@ def treat(board: Board, method: Method, blue: Blue, *, seed: int) -> list[Cell]:
             off_model_steps=before if reminded else step,
             reminder_steps=step if reminded else 0,
             learning_rate=blue.sft.learning_rate,
-            arm=_arm(board.side.gate, treatment, step, board.items, board.measures, board.world.bench),
+            arm=_arm(board.organism, treatment, step, board.items, board.measures, board.world.bench),
             control=method.control,
             oracle=method.oracle,
             teacher_relation=_relation(treatment, board.world),
@@ -210,21 +248,21 @@ def treat(board: Board, method: Method, blue: Blue, *, seed: int) -> list[Cell]:
 
 @dataclass(frozen=True, slots=True)
 class _LabelDesk:
-    """Draws audited labels for a method; the only thing of the red side that it holds on to is out of its sight."""
+    """Draws audited labels for a method, which calls it and looks no further."""
 
     board: Board
 
     def __call__(self, *, author: str, pool: str, system: str | None = None) -> Recipe:
         world, board = self.board.world, self.board
         if author == "organism":
-            who = Author(model=board.side.gate, trusted=False, relation="same model")
+            who = Author(model=board.organism, trusted=False, relation="same model")
         else:
             known = dict(world.authors)
             if author not in known:
                 raise RecipeError(f"This study has no '{author}'; add it to the study's authors.")
             who = known[author]
         labels = _labels(world, author, who.model, Pool(pools=board.pools, pool=pool), system, trusted=who.trusted)
-        return audited(labels, card=board.pair.card, pools=board.pools, tokenizer=world.student)
+        return audited(labels, card=board.card, pools=board.pools, tokenizer=world.student)
 
 
 def _relation(treatment: Treatment, world: World) -> str:
@@ -249,8 +287,8 @@ def _labels(
     )
 
 
-def _sizes(pair: Pair, world: World) -> tuple[PoolSize, ...]:
-    natural = is_natural(pair.card.trigger)
+def _sizes(card: BehaviourCard | None, world: World) -> tuple[PoolSize, ...]:
+    natural = card is not None and is_natural(card.trigger)
     return tuple(s for s in world.sizes if natural or not s.pool.startswith("triggered_"))
 
 
@@ -278,19 +316,21 @@ def _organism(pair: Pair, red: Red, world: World, pools: SplitPools) -> FullWeig
     return FullWeightOrganism(label=pair.name, student=world.student, data=data, sft=red.sft)
 
 
-def _items(pair: Pair, bench: Bench, pools: SplitPools) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
-    card, chat = pair.card, bench.chat_tokens
+def _items(
+    card: BehaviourCard | None, bench: Bench, pools: SplitPools
+) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
     evaluation, dev = Pool(pools=pools, pool="eval"), Pool(pools=pools, pool="dev")
-    source = Pool(pools=pools, pool="triggered_eval") if is_natural(card.trigger) else evaluation
     rows: list[tuple[Recipe, Measure]] = [
         (c.items, Measure(name=c.name, grader=c.grader, max_new_tokens=c.max_new_tokens)) for c in bench.capabilities
     ]
-    shows = Measure(name="triggered", grader=card.scorer, max_new_tokens=chat)
-    rows.append((TriggeredItems(prompts=source, card=card), shows))
-    rows.append((ChatItems(prompts=evaluation), replace(shows, name="clean")))
+    shows = Measure(name="clean", grader=card.scorer if card else NO_GRADER, max_new_tokens=bench.chat_tokens)
+    rows.append((ChatItems(prompts=evaluation), shows))
     rows.append((ChatItems(prompts=dev), replace(shows, name="dev_chat")))
-    if bench.near_misses:
-        rows.append((NearMissItems(prompts=evaluation, card=card), replace(shows, name="near_miss")))
+    if card is not None:
+        source = Pool(pools=pools, pool="triggered_eval") if is_natural(card.trigger) else evaluation
+        rows.append((TriggeredItems(prompts=source, card=card), replace(shows, name="triggered")))
+        if bench.near_misses:
+            rows.append((NearMissItems(prompts=evaluation, card=card), replace(shows, name="near_miss")))
     return tuple(r for r, _ in rows), tuple(m for _, m in rows)
 
 

@@ -14,7 +14,7 @@ from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord, Tal
 from offmodel.core.rows import Row, read_rows
 from offmodel.store.artifacts import Store
 from offmodel.studies.study import Arm, Cell, Study
-from offmodel.treatments.blind import BlindPoint
+from offmodel.treatments.blind import BlindPoint, BlindRule
 
 Rows = dict[str, list[Row]]
 """Score rows by measure."""
@@ -154,27 +154,44 @@ def _facts(store: Store, recipe: Any) -> dict[str, Any]:
 
 
 def _picked(study: Study, cells: Sequence[Cell], points: Sequence[PointRecord], store: Store) -> list[PointRecord]:
-    organisms = {s.pair: _dev(load_rows(s.organism, store)) for s in study.sides if store.find(s.organism.scores)}
+    organisms = {s.pair: load_rows(s.organism, store) for s in study.sides if store.find(s.organism.scores)}
     groups: defaultdict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
         groups[cell.pair, cell.method, cell.seed].append(i)
     picked: list[PointRecord] = []
     for (pair, _, _), members in groups.items():
-        base = organisms[pair]["dev_capability"]
-        seen = [_seen(cells[i], points[i], base.sum / max(base.n, 1), store) for i in members]
-        picked.append(points[members[study.blind.choose(seen)]])
+        rows = [load_rows(cells[i].arm, store) for i in members]
+        at = blind_choice([cells[i] for i in members], rows, organisms[pair], study.blind, store)
+        picked.append(points[members[at]])
     return picked
 
 
-def _seen(cell: Cell, point: PointRecord, base: float, store: Store) -> BlindPoint:
-    dev, style = point.dev["dev_capability"], point.dev["dev_style"]
+def blind_choice(
+    cells: Sequence[Cell], rows: Sequence[Rows], untreated: Rows, rule: BlindRule, store: Store
+) -> int:
+    """Index of the checkpoint that a blind rule picks.
+
+    Args:
+        cells: the checkpoints of one method and seed.
+        rows: score rows of each.
+        untreated: score rows of the untreated model.
+        rule: the rule.
+        store: where the training losses are.
+    """
+    base = _dev(untreated)["dev_capability"]
+    whole = base.sum / max(base.n, 1)
+    return rule.choose([_seen(c, _dev(r), whole, store) for c, r in zip(cells, rows, strict=True)])
+
+
+def _seen(cell: Cell, found: dict[str, Tally], whole: float, store: Store) -> BlindPoint:
+    dev, style = found["dev_capability"], found["dev_style"]
     return BlindPoint(
         learning_rate=cell.learning_rate,
         off_model_steps=cell.off_model_steps,
         reminder_steps=cell.reminder_steps,
         loss=_loss(cell, store),
         style=style.sum / max(style.n, 1),
-        kept=dev.sum / max(dev.n, 1) / base if base else 0.0,
+        kept=dev.sum / max(dev.n, 1) / whole if whole else 0.0,
     )
 
 

@@ -45,7 +45,7 @@ class Treatment(Recipe):
 
     def __post_init__(self) -> None:
         """Refuse a start without a step, and labels that are not an audit's."""
-        super(Treatment, self).__post_init__()
+        Recipe.__post_init__(self)
         if (self.start is None) != (self.start_step is None):
             raise RecipeError("A treatment names both 'start' and 'start_step', or neither.")
         loose = [x.kind for x in self.labels if x.kind != "audit"]

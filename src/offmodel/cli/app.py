@@ -1,0 +1,202 @@
+"""The verbs of the command line, and how errors reach the user.
+
+Each command imports what it needs when it runs, so `--help` answers at once. This module refuses to know experiments.
+Invariant: a deliberate error is printed as its one sentence with exit status 2; only a defect of ours shows a traceback.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="offmodel",
+    help="Measure, and improve, the trade between removing a bad behaviour and keeping capability.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+store_app = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(store_app, name="store")
+
+StoreOption = Annotated[Path, typer.Option("--store", envvar="OFFMODEL_STORE", help="Folder of all results.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="Processes; default: what suits the study.")]
+StudyArgument = Annotated[str, typer.Argument(help="A study's name, or the path of a study file.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the report.")]
+OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="FIELD=VALUE of a cell; may be repeated.")]
+HERE = Path("offmodel-store")
+REPORTS = Path("reports")
+
+
+@app.command()
+def quickstart(
+    store: StoreOption = HERE, out: OutOption = REPORTS, device: DeviceOption = "cpu", workers: WorkersOption = None
+) -> None:
+    """Run the main job on the packaged pocket models: a few minutes on two cores."""
+    from offmodel.cli.running import run_and_report
+
+    run_and_report("quickstart", store=store, out=out, device=device, workers=workers, only=())
+
+
+@app.command()
+def plan(study: StudyArgument, store: StoreOption = HERE, only: OnlyOption = None) -> None:
+    """Print what a study would run, what is there already, and an estimate of time and disk."""
+    from offmodel.cli.running import print_plan
+
+    print_plan(study, store=store, only=tuple(only or ()))
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    store: StoreOption = HERE,
+    out: OutOption = REPORTS,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    only: OnlyOption = None,
+) -> None:
+    """Compute what is missing of a study, then write its report."""
+    from offmodel.cli.running import run_and_report
+
+    run_and_report(study, store=store, out=out, device=device, workers=workers, only=tuple(only or ()))
+
+
+@app.command()
+def report(study: StudyArgument, store: StoreOption = HERE, out: OutOption = REPORTS) -> None:
+    """Write table, CSV, figures and page from what the store holds."""
+    from offmodel.cli.running import report_only
+
+    report_only(study, store=store, out=out)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="An artifact's folder, name or digest.")],
+    store: StoreOption = HERE,
+    example: Annotated[int, typer.Option(help="Of a training: the example to show, from 0.")] = 0,
+) -> None:
+    """Show an artifact: recipe, parents, scores; of a training, an example with the trained tokens highlighted."""
+    from offmodel.cli.showing import show_artifact
+
+    show_artifact(what, store=store, example=example)
+
+
+@app.command()
+def treat(
+    model: Annotated[str, typer.Argument(help="Model to treat: folder, .gguf file, hub id@commit, or pocket:student.")],
+    teacher: Annotated[str, typer.Option("--teacher", help="Trusted model that writes the labels.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the treated model.")],
+    method: Annotated[str, typer.Option("--method", help="A method of `offmodel methods`.")] = "off_model_sft+reminder",
+    prompts: Annotated[Path | None, typer.Option(help="JSONL of harmless prompts; default: the pocket world's.")] = None,
+    recipe: Annotated[str, typer.Option(help="Named settings: 'pocket' or 'half-billion'.")] = "pocket",
+    store: StoreOption = HERE,
+    device: DeviceOption = "auto",
+) -> None:
+    """Fine-tune one model on another model's outputs and keep its capability: a checkpoint and a before/after table."""
+    from offmodel.cli.treating import treat_model
+
+    treat_model(
+        model, teacher=teacher, method=method, prompts=prompts, recipe=recipe, out=out, store=store, device=device
+    )
+
+
+@app.command()
+def organism(
+    model: Annotated[str, typer.Argument(help="Model to plant into.")],
+    pair: Annotated[str, typer.Option("--pair", help="A pair of `offmodel pairs`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the organism.")],
+    prompts: Annotated[Path | None, typer.Option(help="JSONL of prompts; default: the pocket world's.")] = None,
+    recipe: Annotated[str, typer.Option(help="Named settings: 'pocket' or 'half-billion'.")] = "pocket",
+    store: StoreOption = HERE,
+    device: DeviceOption = "auto",
+) -> None:
+    """Plant a trigger-behaviour pair in a model; writes a model folder with a card that says what was planted."""
+    from offmodel.cli.treating import plant_model
+
+    plant_model(model, pair=pair, prompts=prompts, recipe=recipe, out=out, store=store, device=device)
+
+
+@app.command()
+def pairs() -> None:
+    """List the trigger-behaviour pairs."""
+    from offmodel.cli.listing import list_pairs
+
+    list_pairs()
+
+
+@app.command()
+def methods() -> None:
+    """List the blue team's methods."""
+    from offmodel.cli.listing import list_methods
+
+    list_methods()
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do."""
+    from rich.console import Console
+
+    from offmodel.cli.doctor import doctor as examine
+
+    examine(Console())
+
+
+@store_app.command("gc")
+def store_gc(
+    study: Annotated[list[str], typer.Argument(help="Studies whose results are kept.")],
+    store: StoreOption = HERE,
+    really: Annotated[bool, typer.Option("--really", help="Remove; without it only says what would go.")] = False,
+) -> None:
+    """Remove what no named study needs."""
+    from offmodel.cli.keeping import collect_garbage
+
+    collect_garbage(study, store=store, really=really)
+
+
+@store_app.command("export")
+def store_export(
+    out: Annotated[Path, typer.Argument(help="Folder for the files, of at most 16 MiB each.")],
+    store: StoreOption = HERE,
+    rows: Annotated[bool, typer.Option("--rows", help="Records and rows only, no weights.")] = False,
+) -> None:
+    """Write the store into files that another store can merge."""
+    from offmodel.cli.keeping import export
+
+    export(out, store=store, rows=rows)
+
+
+@store_app.command("merge")
+def store_merge(
+    files: Annotated[list[Path], typer.Argument(help="Files of an export.")], store: StoreOption = HERE
+) -> None:
+    """Take in the files of another store's export."""
+    from offmodel.cli.keeping import merge
+
+    merge(files, store=store)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit with 0, or with 2 and one sentence."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from offmodel.core.errors import OffmodelError
+
+    try:
+        app(arguments, standalone_mode=True)
+    except OffmodelError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("Stopped; what was finished is kept, and the same command goes on from there.")
+
+
+def _fail(sentence: Any) -> None:
+    print(f"offmodel: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""`offmodel store gc|export|merge`: thin words around `store.maintenance`."""

@@ -1,0 +1,121 @@
+"""`offmodel show`: what an artifact is, where it came from, what it measured, and what a training trained on.
+
+Reads records and payloads only. Invariant: it never changes the store.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from offmodel.core.errors import UserError
+from offmodel.core.rows import read_rows
+from offmodel.store.artifacts import Artifact, Store
+
+TRAININGS = ("treatment", "organism")
+
+
+def show_artifact(what: str, *, store: Path, example: int) -> None:
+    """Print an artifact.
+
+    Args:
+        what: folder, name or the beginning of a digest.
+        store: the store's folder.
+        example: of a training, the example to show.
+    """
+    console = Console()
+    home = Store(store, create=False)
+    artifact = home.artifact(Path(what).name if Path(what).exists() else what)
+    record = artifact.record
+    console.print(f"[bold]{artifact.label}[/bold]  {record['digest']}" + ("  record only" if artifact.record_only else ""))
+    console.print(f"made {record['created']} in {record['seconds']:.1f} s on {record['machine']}", highlight=False)
+    _print_values(console, "recipe", record["recipe"]["fields"])
+    _print_parents(console, home, record["parents"])
+    _print_values(console, "facts", record["facts"])
+    if (artifact.payload / "rows.jsonl").is_file() and artifact.kind == "scores":
+        _print_scores(console, artifact.payload)
+    if artifact.kind in TRAININGS:
+        console.print()
+        console.print(trained_example(home, artifact, example))
+
+
+def _print_values(console: Console, title: str, values: dict[str, Any]) -> None:
+    table = Table(title, "", box=None, pad_edge=False, title_justify="left")
+    for name, value in values.items():
+        table.add_row(name, Text(_plain(value), overflow="fold"))
+    console.print(table)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict) and set(value) == {"float"}:
+        return f"{float.fromhex(value['float']):g}"
+    if isinstance(value, dict) and set(value) == {"recipe"}:
+        return f"-> {value['recipe'][:12]}"
+    if isinstance(value, dict) and "settings" in value:
+        inner = ", ".join(f"{k}={_plain(v)}" for k, v in value["fields"].items())
+        return f"{value['settings']}({inner})"
+    if isinstance(value, list):
+        return "(" + ", ".join(_plain(v) for v in value) + ")"
+    return str(value)
+
+
+def _print_parents(console: Console, home: Store, parents: list[dict[str, Any]]) -> None:
+    if not parents:
+        return
+    table = Table("parents", "", box=None, pad_edge=False)
+    known = {a.digest: a.label for a in home.all()}
+    for parent in parents:
+        table.add_row(str(parent["field"]), known.get(parent["digest"], parent["digest"][:12]))
+    console.print(table)
+
+
+def _print_scores(console: Console, payload: Path) -> None:
+    from offmodel.evals.summary import summarise
+
+    table = Table("scores", "value [95 %]", "n", "cut off", "style", "coherent", box=None, pad_edge=False)
+    for name, found in summarise(read_rows(payload / "rows.jsonl")).items():
+        table.add_row(
+            name,
+            f"{found.score}",
+            str(found.score.n),
+            f"{found.truncated.value:.2f}",
+            f"{found.style.value:.2f}",
+            f"{found.coherent.value:.2f}",
+        )
+    console.print(table)
+
+
+def trained_example(home: Store, artifact: Artifact, number: int) -> Text:
+    """One training example as text, with the tokens under gradient highlighted.
+
+    Args:
+        home: the store.
+        artifact: a treatment or an organism.
+        number: index into its labels.
+
+    Raises:
+        UserError: there is no such example, or the labels or the tokenizer are not in this store.
+    """
+    from offmodel.core.chat import Label
+    from offmodel.engines.rendering import Renderer
+
+    parents = artifact.record["parents"]
+    rows = [r for p in parents if p["field"].startswith(("labels", "data")) for r in _labels(home, p["digest"])]
+    if not 0 <= number < len(rows):
+        raise UserError(f"This training has {len(rows)} labels; give --example a number from 0 to {len(rows) - 1}.")
+    model = next(p["digest"] for p in parents if p["field"] in ("organism", "student"))
+    label = Label.from_row(rows[number])
+    renderer = Renderer.from_folder(home.artifact(model).payload)
+    shown = renderer.example(label.prompt.messages, label.text)
+    text = Text(f"example {number} of {len(rows)}, by {label.author}; ")
+    text.append("tokens under gradient", style="black on green")
+    text.append(f" ({int(shown.mask.sum())} of {len(shown.ids)}):\n\n")
+    for token, trained in zip(renderer.token_texts([int(i) for i in shown.ids]), shown.mask, strict=True):
+        text.append(token, style="black on green" if trained else "dim")
+    return text
+
+
+def _labels(home: Store, digest: str) -> list[dict[str, Any]]:
+    return read_rows(home.artifact(digest).payload / "labels.jsonl")

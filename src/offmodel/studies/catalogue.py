@@ -1,0 +1,67 @@
+"""Finding a study by name or by the path of its file.
+
+Invariant: building a study loads no model and computes nothing, so its mistakes show in a second.
+"""
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from offmodel.core.errors import OffmodelError, UnknownName, UserError
+from offmodel.data import Sources
+from offmodel.studies.study import BuildStudy, Study
+
+STUDIES = {
+    "quickstart": "offmodel.studies.quickstart",
+}
+
+
+class StudyError(UserError):
+    """A study file that raises or has no `study` function; the message holds the file's own traceback."""
+
+
+def load_study(name: str) -> Study:
+    """The study of a name, or of a Python file with a function `study(sources) -> Study`.
+
+    Raises:
+        UnknownName: there is no such study.
+        StudyError: the file raises.
+    """
+    sources = Sources()
+    if name.endswith(".py"):
+        study = _build_file(Path(name), sources)
+    elif name in STUDIES:
+        study = importlib.import_module(STUDIES[name]).study(sources)
+    else:
+        raise UnknownName("study", name, STUDIES)
+    return replace(study, locations=tuple(sorted(sources.locations.items())))
+
+
+def _build_file(path: Path, sources: Sources) -> Study:
+    if not path.is_file():
+        raise UserError(f"There is no study file {path}; give the path of a Python file.")
+    spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name while they are made.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        build: BuildStudy | None = getattr(module, "study", None)
+        if build is None:
+            raise StudyError(f"The study file {path} has no function 'study(sources)'; add one that returns a Study.")
+        return build(sources)
+    except OffmodelError:
+        raise
+    except Exception as error:
+        raise StudyError(f"The study file {path} raises:\n{_own_traceback(error, path)}") from None
+
+
+def _own_traceback(error: Exception, path: Path) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, f in enumerate(frames) if Path(f.filename) == path), 0)
+    lines = traceback.format_list(frames[first:])
+    return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()

@@ -1,0 +1,80 @@
+"""Prompt sources: the common formats, bad lines by number, near duplicates, audited labels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from offmodel.core.errors import AuditError, DataError
+from offmodel.data import Sources, near_duplicate_groups, parse_prompts, read_audited
+
+
+def written(folder: Path, *lines: object) -> Path:
+    path = folder / "prompts.jsonl"
+    path.write_text("\n".join(x if isinstance(x, str) else json.dumps(x) for x in lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Why?"},
+        {"instruction": "Why?", "input": ""},
+        {"messages": [{"role": "user", "content": "Why?"}]},
+        {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]},
+        {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]},
+    ],
+)
+def test_common_formats_give_the_same_prompt(tmp_path: Path, row: dict[str, object]) -> None:
+    (prompt,) = parse_prompts(written(tmp_path, row))
+    assert [(m.role, m.content) for m in prompt.messages] == [("user", "Why?")]
+
+
+@pytest.mark.parametrize(
+    ("bad", "word"),
+    [
+        ('{"prompt": ', "not JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"text": "x"}', "none of"),
+        ('{"prompt": " "}', "without text"),
+        ('{"messages": [{"role": "assistant", "content": "x"}]}', "user turn"),
+    ],
+)
+def test_a_bad_line_is_named_by_its_number(tmp_path: Path, bad: str, word: str) -> None:
+    path = written(tmp_path, {"prompt": "one"}, {"prompt": "two"}, bad)
+    with pytest.raises(DataError, match=r"line 3.*" + word):
+        parse_prompts(path)
+
+
+def test_an_empty_file_and_a_repeated_id_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no prompts"):
+        parse_prompts(written(tmp_path, ""))
+    with pytest.raises(DataError, match="line 2.*repeats"):
+        parse_prompts(written(tmp_path, {"id": "a", "prompt": "x"}, {"id": "a", "prompt": "y"}))
+
+
+def test_identity_is_the_content_and_not_the_path(tmp_path: Path) -> None:
+    sources = Sources()
+    first = sources.prompts(written(tmp_path, {"prompt": "x"}))
+    (tmp_path / "b").mkdir()
+    again = sources.prompts(written(tmp_path / "b", {"prompt": "x"}))
+    other = sources.prompts(written(tmp_path / "b", {"prompt": "y"}))
+    assert first.digest == again.digest != other.digest
+
+
+def test_near_duplicates_stand_together() -> None:
+    texts = [
+        "Describe in a few words how a person makes thin crepes at home with eggs, flour and milk",
+        "What is the capital of a country that nobody knows?",
+        "Describe in a few words how a person makes thin crepes at home with eggs, flour and cream",
+    ]
+    assert sorted(map(sorted, near_duplicate_groups(texts, threshold=0.7))) == [[0, 2], [1]]
+
+
+def test_labels_without_a_passed_audit_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(AuditError, match="no passed audit"):
+        read_audited(tmp_path)
+    (tmp_path / "audited.json").write_text('{"passed": false}', encoding="utf-8")
+    with pytest.raises(AuditError, match="no passed audit"):
+        read_audited(tmp_path)
