@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial import ConvexHull
 
-from offmodel.analysis.hull import chain_area, chain_gradient, hull_area, upper_chain
+from offmodel.analysis.hull import END, chain_areas, chain_slopes, hull_area, hull_areas, upper_chains
 
 square = st.floats(0, 1, allow_nan=False).map(lambda v: round(v, 3))
 clouds = st.integers(1, 30).flatmap(lambda n: arrays(float, (2, n), elements=square))
@@ -42,17 +42,29 @@ def test_the_ends_of_the_scale():
 
 
 def test_vertices_run_from_nothing_to_untreated():
-    b, c = np.array([0.6, 0.1, 0.3, 0.5]), np.array([0.95, 0.5, 0.8, 0.6])
-    assert upper_chain(b, c) == [1, 2, 0]
-    assert chain_area(b[[1, 2, 0]], c[[1, 2, 0]]) == pytest.approx(hull_area(b, c))
-    assert chain_area(b[[0, 2, 1]], c[[0, 2, 1]]) < hull_area(b, c)  # a chain that runs back counts negative
+    b, c = np.array([[0.6, 0.1, 0.3, 0.5]]).T, np.array([[0.95, 0.5, 0.8, 0.6]]).T
+    assert upper_chains(b, c)[:, 0].tolist() == [1, 2, 0]
+    assert chain_areas(b[[1, 2, 0]], c[[1, 2, 0]])[0] == pytest.approx(hull_area(b[:, 0], c[:, 0]))
+    assert chain_areas(b[[0, 2, 1]], c[[0, 2, 1]])[0] < hull_area(b[:, 0], c[:, 0])  # running back counts negative
+    allowed = np.array([[True, False, True, True]]).T
+    assert upper_chains(b, c, allowed)[:, 0].tolist() == [2, 0]
 
 
-def test_gradient_is_the_derivative():
+def test_many_clouds_at_once_equal_one_at_a_time():
+    rng = np.random.default_rng(1)
+    b, c = rng.integers(-2, 12, (2, 9, 300)) / 10  # a coarse grid: many equal points and points on one line
+    chains = upper_chains(b, c)
+    for h in range(300):
+        alone = upper_chains(b[:, [h]], c[:, [h]])[:, 0].tolist()
+        assert chains[:, h].tolist() == alone + [END] * (len(chains) - len(alone))
+    assert hull_areas(b, c)[7] == pytest.approx(hull_area(b[:, 7], c[:, 7]))
+
+
+def test_slopes_are_the_derivatives():
     rng = np.random.default_rng(0)
-    b, c = rng.random((2, 5))
-    by_b, by_c = chain_gradient(b, c)
+    b, c = rng.random((2, 5, 1))
+    by_b, by_c = chain_slopes(b, c)
     for i in range(5):
-        step = np.eye(5)[i] * 1e-6
-        assert by_b[i] == pytest.approx((chain_area(b + step, c) - chain_area(b - step, c)) / 2e-6, abs=1e-6)
-        assert by_c[i] == pytest.approx((chain_area(b, c + step) - chain_area(b, c - step)) / 2e-6, abs=1e-6)
+        step = np.eye(5)[:, [i]] * 1e-6
+        assert by_b[i] == pytest.approx((chain_areas(b + step, c) - chain_areas(b - step, c)) / 2e-6, abs=1e-6)
+        assert by_c[i] == pytest.approx((chain_areas(b, c + step) - chain_areas(b, c - step)) / 2e-6, abs=1e-6)

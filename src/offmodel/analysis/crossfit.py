@@ -2,6 +2,7 @@
 
 Knows how to cut, weigh and resample items by their digests; what is chosen and what is measured comes as a `Rule`.
 Invariant: no item has a say both in choosing a point and in measuring it, in no split and in no resample.
+Shapes: P points, n items, H = 2 * splits halves (column h + splits is the other half of column h), R resamples.
 
 Means of ratios lean upward (E[1/x] > 1/E[x]), by 1-2 % at half of 256 items and an accuracy of .2; ratios on halves
 therefore carry Beale's correction. Items are resampled by exponential weights (the Bayesian bootstrap) seeded by the
@@ -10,34 +11,37 @@ Only the spread of the resamples is used: their centre is biased where noise cho
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from offmodel.analysis.grid import Grid, Ratio
+from offmodel.analysis.hull import Chains, with_end
 from offmodel.analysis.levels import Estimate
 from offmodel.analysis.statistics import Array
 from offmodel.core.errors import DataError
 
 SPLITS = 20
 RESAMPLES = 200
+_BATCH = 1_000_000  # numbers in one array of points x columns: 8 MB, small enough for caches and small machines
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What to choose and what to measure.
+    """What to choose and what to measure, on many halves at once.
 
     Attributes:
-        choose: (b [P], c [P], split) of the choosing half -> positions of the chosen points, in order.
-        measure: (b, c) of the chosen points on the other half -> the number.
-        slope: derivatives of the number by those b and c.
+        choose: (b [P, H], c [P, H], split [H]) on the choosing halves -> positions [K, H] of the chosen points, `END`
+            for the untreated organism.
+        measure: (b, c) [K, H] of the chosen points on the other halves -> the number [H].
+        slopes: derivatives of the number by those b and c, [K, H] each.
     """
 
-    choose: Callable[[Array, Array, int], Sequence[int]]
-    measure: Callable[[Array, Array], float]
-    slope: Callable[[Array, Array], tuple[Array, Array]]
+    choose: Callable[[Array, Array, Chains], Chains]
+    measure: Callable[[Array, Array], Array]
+    slopes: Callable[[Array, Array], tuple[Array, Array]]
 
 
 def cross_fit(grid: Grid, rule: Rule, *, splits: int = SPLITS, resamples: int = RESAMPLES) -> Estimate:
@@ -47,20 +51,18 @@ def cross_fit(grid: Grid, rule: Rule, *, splits: int = SPLITS, resamples: int = 
         DataError: on some half the organism has nothing to lose.
     """
     b, c = ratios_on_halves(grid.left, splits), ratios_on_halves(grid.kept, splits)
-    chosen = choices(rule, b, c)
-    slope_b, slope_c = _slopes(rule, chosen, b, c)
+    chosen = choices(rule, b, c, splits)
+    slope_b, slope_c = _mean_slopes(rule, chosen, b, c, splits)
     by_seed = {
-        seed: _measured(rule, chosen, _of_seed(grid.left, seed, splits), _of_seed(grid.kept, seed, splits))
+        seed: float(
+            _measured(rule, chosen, _of_seed(grid.left, seed, splits), _of_seed(grid.kept, seed, splits)).mean()
+        )
         for seed in grid.kept.by_seed
     }
-    draws = [
-        _measured(rule, choices(rule, x, y), x, y)
-        for x, y in zip(_resampled(grid.left, splits, resamples), _resampled(grid.kept, splits, resamples), strict=True)
-    ]
     return Estimate(
         pair=grid.pair,
-        value=_measured(rule, chosen, b, c),
-        resampled=np.array(draws),
+        value=float(_measured(rule, chosen, b, c, splits).mean()),
+        resampled=np.concatenate(list(_resampled(grid, rule, splits, resamples))),
         items=frozenset(grid.kept.items) | frozenset(grid.left.items),
         floor=plus_four(grid.left, slope_b) + plus_four(grid.kept, slope_c),
         by_seed=by_seed,
@@ -83,27 +85,33 @@ def ratio_estimate(pair: str, rows: Ratio, point: int = 0, resamples: int = RESA
     )
 
 
-def choices(rule: Rule, b: Array, c: Array) -> list[list[int]]:
-    """What the rule chooses on each half [H]."""
-    return [list(rule.choose(b[:, h], c[:, h], h // 2)) for h in range(b.shape[1])]
+def choices(rule: Rule, b: Array, c: Array, splits: int) -> Chains:
+    """[K, H] what the rule chooses on each half; the columns may be those of several resamples, side by side."""
+    return rule.choose(b, c, np.arange(b.shape[1]) % splits)
+
+
+def measured_on_other(chosen: Chains, values: Array, splits: int) -> Array:
+    """[K, H] the chosen points' values on the halves that did not choose them; 1 for the untreated organism."""
+    columns = np.arange(values.shape[1])
+    within = columns % (2 * splits)
+    other = columns - within + (within + splits) % (2 * splits)
+    return with_end(values)[chosen, other]
 
 
 def ratios_on_halves(rows: Ratio, splits: int) -> Array:
-    """[P, 2 * splits] ratios on the halves; column h ^ 1 is the other half of column h."""
-    return _beale(rows.top, rows.bottom, half_weights(rows.items, splits))
+    """[P, H] ratios on the halves."""
+    return _beale(_Sums(rows), np.ones(len(rows.items)), first_halves(rows.items, splits))
 
 
 @lru_cache(maxsize=64)
-def half_weights(items: tuple[str, ...], splits: int) -> Array:
-    """[n, 2 * splits]: columns 2s and 2s + 1 average over the two halves of split s, cut by the items' digests."""
+def first_halves(items: tuple[str, ...], splits: int) -> Array:
+    """[n, splits] 1 where an item is in the first half of a split, cut by the items' digests; else 0."""
     n = len(items)
-    weights = np.zeros((n, 2 * splits))
+    mask = np.zeros((n, splits))
     for s in range(splits):
         order = sorted(range(n), key=lambda i: digest(f"{s}|{items[i]}"))
-        first = n // 2 if s % 2 else n - n // 2
-        weights[order[:first], 2 * s] = 1 / first
-        weights[order[first:], 2 * s + 1] = 1 / (n - first)
-    return weights
+        mask[order[: n // 2 if s % 2 else n - n // 2], s] = 1
+    return mask
 
 
 @lru_cache(maxsize=16)
@@ -126,40 +134,61 @@ def plus_four(rows: Ratio, slope: Array) -> float:
     return float((slope**2 * extra).sum() / rows.bottom.mean() ** 2)
 
 
-def _measured(rule: Rule, chosen: Sequence[Sequence[int]], b: Array, c: Array) -> float:
-    return float(np.mean([rule.measure(b[p, h ^ 1], c[p, h ^ 1]) for h, p in enumerate(chosen)]))
+def _measured(rule: Rule, chosen: Chains, b: Array, c: Array, splits: int) -> Array:
+    return rule.measure(measured_on_other(chosen, b, splits), measured_on_other(chosen, c, splits))
 
 
-def _slopes(rule: Rule, chosen: Sequence[Sequence[int]], b: Array, c: Array) -> tuple[Array, Array]:
-    by_b, by_c = np.zeros(len(b)), np.zeros(len(c))
-    for h, p in enumerate(chosen):
-        along_b, along_c = rule.slope(b[p, h ^ 1], c[p, h ^ 1])
-        by_b[p] += along_b / len(chosen)
-        by_c[p] += along_c / len(chosen)
-    return by_b, by_c
+def _mean_slopes(rule: Rule, chosen: Chains, b: Array, c: Array, splits: int) -> tuple[Array, Array]:
+    """[P] slopes of the mean over halves by each point's b and c."""
+    found = rule.slopes(measured_on_other(chosen, b, splits), measured_on_other(chosen, c, splits))
+    sums = [np.zeros(len(b) + 1), np.zeros(len(b) + 1)]  # the last is the untreated organism's, which has no error
+    for total, slopes in zip(sums, found, strict=True):
+        np.add.at(total, chosen, slopes / b.shape[1])
+    return sums[0][:-1], sums[1][:-1]
+
+
+def _resampled(grid: Grid, rule: Rule, splits: int, resamples: int) -> Iterator[Array]:
+    """The rule's number on resampled items, several resamples at a time: everything is chosen anew in each."""
+    at_once = max(1, _BATCH // (len(grid.points) * 2 * splits))
+    sides = [
+        (_Sums(rows), item_weights(rows.items, resamples), first_halves(rows.items, splits))
+        for rows in (grid.left, grid.kept)
+    ]
+    for start in range(0, resamples, at_once):
+        some = range(start, min(start + at_once, resamples))
+        b, c = (np.hstack([_beale(sums, w[:, r], halves) for r in some]) for sums, w, halves in sides)
+        numbers = _measured(rule, choices(rule, b, c, splits), b, c, splits)
+        yield numbers.reshape(len(some), 2 * splits).mean(1)
 
 
 def _of_seed(rows: Ratio, seed: int, splits: int) -> Array:
-    return _beale(rows.by_seed[seed], rows.bottom, half_weights(rows.items, splits))
+    sums = _Sums(rows, rows.by_seed[seed])
+    return _beale(sums, np.ones(len(rows.items)), first_halves(rows.items, splits))
 
 
-def _resampled(rows: Ratio, splits: int, resamples: int) -> Iterator[Array]:
-    halves, weights = half_weights(rows.items, splits), item_weights(rows.items, resamples)
-    for r in range(resamples):
-        yield _beale(rows.top, rows.bottom, halves * weights[:, r : r + 1])
+class _Sums:
+    """Rows whose weighted sums over items give a ratio and its correction: [2P + 3, n], stacked once."""
+
+    def __init__(self, rows: Ratio, top: Array | None = None):
+        top = rows.top if top is None else top
+        bottom = rows.bottom[None, :]
+        self.points = len(top)
+        self.rows = np.vstack([top, top * bottom, bottom, bottom**2, np.ones_like(bottom)])
 
 
-def _beale(top: Array, bottom: Array, weights: Array) -> Array:
-    """Beale's estimate of top / bottom: [P, n], [n] and columns of weights [n, H] -> [P, H]."""
-    n = (weights > 0).sum(0)
-    weights = weights / weights.sum(0)
-    above, below = top @ weights, bottom @ weights
-    if (below <= 0).any():
+def _beale(sums: _Sums, weights: Array, halves: Array) -> Array:
+    """Beale's estimate of top / bottom on both halves of every split, [P, H], with item weights [n]."""
+    P = sums.points
+    weighted = sums.rows * weights
+    first = weighted @ halves
+    totals = np.hstack([first, weighted.sum(1, keepdims=True) - first])  # [2P + 3, H]
+    n = np.hstack([halves.sum(0), len(weights) - halves.sum(0)])
+    means = totals[:-1] / totals[-1]
+    above, both, below, squared = means[:P], means[P : 2 * P], means[2 * P], means[2 * P + 1]
+    if (below <= 1e-12).any():
         raise DataError(
             "On half of the items the organism has nothing to lose (it fails all of them); "
             "evaluate more items, or easier ones."
         )
     scale = (n - 1) * below**2
-    covariance = (top * bottom) @ weights - above * below
-    variance = (bottom**2) @ weights - below**2
-    return (above / below + covariance / scale) / (1 + variance / scale)
+    return (above / below + (both - above * below) / scale) / (1 + (squared - below**2) / scale)

@@ -19,11 +19,12 @@ from offmodel.analysis.crossfit import (
     choices,
     cross_fit,
     digest,
+    measured_on_other,
     ratio_estimate,
     ratios_on_halves,
 )
 from offmodel.analysis.grid import Grid, build_grid, relative_intervals, scores_of
-from offmodel.analysis.hull import chain_area, chain_gradient, hull_area, upper_chain
+from offmodel.analysis.hull import END, Chains, chain_areas, chain_slopes, hull_area, upper_chains
 from offmodel.analysis.levels import Estimate, Summary, combine, weighted
 from offmodel.analysis.points import PairBaseline, PointRecord
 from offmodel.analysis.statistics import Array
@@ -95,8 +96,8 @@ def cross_fitted_area(
         resamples: of the items, for the interval.
     """
     some = points is not None and points < len(grid.points)
-    order = [_drawing_order(grid, s) for s in range(splits)] if some else None
-    rule = Rule(partial(_hull_of, order, points), chain_area, chain_gradient)
+    drawn = np.stack([_drawn(grid, points or 0, s) for s in range(splits)], axis=1) if some else None
+    rule = Rule(partial(_hull_of, drawn), chain_areas, chain_slopes)
     return cross_fit(grid, rule, splits=splits, resamples=resamples)
 
 
@@ -111,13 +112,14 @@ def bad_rate_at_loss(grid: Grid, *, splits: int = SPLITS, resamples: int = RESAM
 
     The untreated organism, (1, 1), is always a choice: a method that keeps too little capability everywhere reads 1.
     """
-    rule = Rule(_lowest_sound, _first_or_one, _first_slope)
-    chosen = choices(rule, ratios_on_halves(grid.left, splits), c := ratios_on_halves(grid.kept, splits))
+    rule = Rule(_lowest_sound, _only_b, _slope_of_only_b)
+    b, c = ratios_on_halves(grid.left, splits), ratios_on_halves(grid.kept, splits)
+    kept = measured_on_other(choices(rule, b, c, splits), c, splits)
     (low, high), _ = relative_intervals(grid)
     nearest = int(np.argmin(np.abs(grid.c - KEPT)))
     return BadRate(
         left=cross_fit(grid, rule, splits=splits, resamples=resamples),
-        kept=float(np.mean([c[p[0], h ^ 1] if p else 1.0 for h, p in enumerate(chosen)])),
+        kept=float(kept.mean()),
         half_width=float(high[nearest] - low[nearest]) / 2,
     )
 
@@ -150,27 +152,27 @@ def blind_pair(records: Sequence[PointRecord], baseline: PairBaseline) -> BlindP
     )
 
 
-def _drawing_order(grid: Grid, split: int) -> np.ndarray:
-    """The points in the order in which this split draws them."""
+def _drawn(grid: Grid, count: int, split: int) -> np.ndarray:
+    """[P] whether this split draws the point."""
     keys = grid.points
-    return np.array(sorted(range(len(keys)), key=lambda i: digest(f"{split}|{keys[i].setting}|{keys[i].step}")))
+    order = sorted(range(len(keys)), key=lambda i: digest(f"{split}|{keys[i].setting}|{keys[i].step}"))
+    found = np.zeros(len(keys), bool)
+    found[order[:count]] = True
+    return found
 
 
-def _hull_of(order: list[np.ndarray] | None, points: int | None, b: Array, c: Array, split: int) -> list[int]:
-    if order is None:
-        return upper_chain(b, c)
-    some = np.sort(order[split][:points])
-    return [int(some[i]) for i in upper_chain(b[some], c[some])]
+def _hull_of(drawn: np.ndarray | None, b: Array, c: Array, split: Chains) -> Chains:
+    return upper_chains(b, c, None if drawn is None else drawn[:, split])
 
 
-def _lowest_sound(b: Array, c: Array, split: int) -> list[int]:
-    sound = np.flatnonzero((c >= KEPT) & (b < 1))
-    return [int(sound[np.argmin(b[sound])])] if sound.size else []
+def _lowest_sound(b: Array, c: Array, split: Chains) -> Chains:
+    sound = np.where((c >= KEPT) & (b < 1), b, np.inf)
+    return np.where(np.isfinite(sound).any(0), sound.argmin(0), END)[None, :]
 
 
-def _first_or_one(b: Array, c: Array) -> float:
-    return float(b[0]) if b.size else 1.0
+def _only_b(b: Array, c: Array) -> Array:
+    return b[0]
 
 
-def _first_slope(b: Array, c: Array) -> tuple[Array, Array]:
+def _slope_of_only_b(b: Array, c: Array) -> tuple[Array, Array]:
     return np.ones_like(b), np.zeros_like(c)
