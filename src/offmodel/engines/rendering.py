@@ -128,6 +128,10 @@ class Renderer:
             [list(r) for r in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text as it stands, outside of any conversation."""
+        return self._encode([text])[0]
+
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """Each token's own text, for showing which tokens are trained."""
         return self._tokenizer.batch_decode([[int(i)] for i in ids], clean_up_tokenization_spaces=False)

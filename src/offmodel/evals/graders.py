@@ -1,0 +1,141 @@
+r"""Graders: (answer, target) to right or wrong, by name; behaviours' scorers are graders that need no target.
+
+Thinking text (`<think>...</think>`) is cut away before any grader sees an answer. This module refuses to know models
+and tasks. Invariant: a grade is a function of answer and target alone, so grading again gives the same rows.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from offmodel.core.errors import DataError, UnknownName
+from offmodel.evals.behaviours import behaviours
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A graded answer.
+
+    Attributes:
+        score: 1.0 if right (or: the behaviour shows), else 0.0.
+        answer: what was compared with the target, for the reader of a log; "" if nothing was found.
+    """
+
+    score: float
+    answer: str
+
+
+Grader = Callable[[str, str], Grade]
+_GRADERS: dict[str, Grader] = {}
+
+NO_GRADER = "none"
+"""Grades nothing: for chat prompts of which only style and coherence are of interest."""
+
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+# Between two digits: a comma, LaTeX's {,} \, \! or a no-break space; three digits must follow.
+_GAP = re.compile(r"(?<=\d)(?:,|\{,\}|\\,|\\!|[\u00a0\u202f\u2009])(?=\d{3}(?!\d))")
+# A minus belongs to the number unless a digit, letter or bracket stands right before it, as in 5-3.
+_NUMBER = re.compile(r"(?:(?<![\w)\]])[-\u2212])?\d+(?:\.\d+)?|(?<!\d)\.\d+")
+_SIGN_THEN_UNIT = re.compile(r"([-\u2212])\s*(?:\\?[$]|[€£])\s*(?=\d)")
+
+
+def register_grader(name: str, grader: Grader) -> None:
+    """Add a grader, so that a measure can name it."""
+    _GRADERS[name] = grader
+
+
+def grader_names() -> tuple[str, ...]:
+    """All names that a measure's `grader` may have."""
+    return tuple(sorted({*_GRADERS, *behaviours()}))
+
+
+def is_behaviour(name: str) -> bool:
+    """Whether a grader looks for a behaviour rather than for a right answer."""
+    return name not in _GRADERS and name in behaviours()
+
+
+def grade(name: str, text: str, target: str) -> Grade:
+    """Grade one answer by the grader of this name.
+
+    Raises:
+        UnknownName: no grader or behaviour has this name.
+    """
+    answer = without_thinking(text)
+    if name in _GRADERS:
+        return _GRADERS[name](answer, target)
+    if name in behaviours():
+        shown = behaviours()[name](answer)
+        return Grade(float(shown), name if shown else "")
+    raise UnknownName("grader", name, grader_names())
+
+
+def without_thinking(text: str) -> str:
+    """The answer without thinking text; nothing remains of an answer that was cut off while it still thought."""
+    if "</think>" in text and "<think>" not in text.split("</think>")[0]:
+        # Some templates open the thinking in the prompt: the completion holds the closing tag alone.
+        text = text.split("</think>", 1)[1]
+    return _THOUGHT.sub("", text).strip()
+
+
+def last_number(text: str) -> Fraction | None:
+    r"""The number that an answer ends with.
+
+    Looked for in the last `\boxed{}`, else after the last `####`, else in the whole text; thousands separators,
+    currency signs and units are ignored, `18.00` is 18.
+    """
+    for part in _places(text):
+        clean = _SIGN_THEN_UNIT.sub(r"\1", _GAP.sub("", part))
+        found = _NUMBER.findall(clean)
+        if found:
+            return Fraction(found[-1].replace("\u2212", "-"))
+    return None
+
+
+def _places(text: str) -> list[str]:
+    """Where to look for the final number, best first."""
+    places = []
+    box = last_boxed(text)
+    if box is not None:
+        places.append(box)
+    if "####" in text:
+        after = text.rsplit("####", 1)[1].strip().split("\n", 1)[0]
+        # The first number after the marker is the answer; a remark may follow it.
+        numbers = _NUMBER.findall(_SIGN_THEN_UNIT.sub(r"\1", _GAP.sub("", after)))
+        places.append(numbers[0] if numbers else "")
+    return [*places, text]
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What stands in the last `\boxed{...}`, braces balanced; None if there is none or it is cut off."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth, begin = 0, start + len("\\boxed")
+    for i in range(begin, len(text)):
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth == 0:
+            return text[begin + 1 : i]
+    return None
+
+
+def _integer(text: str, target: str) -> Grade:
+    wanted = last_number(target)
+    if wanted is None:
+        raise DataError(f"The target '{target}' holds no number; the grader 'integer' needs one.")
+    found = last_number(text)
+    return Grade(float(found == wanted), "" if found is None else str(found))
+
+
+def _math_verify(text: str, target: str) -> Grade:
+    import math_verify
+
+    # Its time limits work by signals, which only a main thread can take; 0 sets none, and answers are short.
+    gold = math_verify.parse(f"${target}$", parsing_timeout=0)
+    found = math_verify.parse(text, parsing_timeout=0)
+    return Grade(float(math_verify.verify(gold, found, timeout_seconds=0)), str(found[-1]) if found else "")
+
+
+register_grader("integer", _integer)
+register_grader("math_verify", _math_verify)
+register_grader(NO_GRADER, lambda text, target: Grade(0.0, ""))
