@@ -1,0 +1,140 @@
+"""Completions: a point's answers to all of its measures' items, sampled in one go.
+
+An artifact of its own, so that a new grader never samples again. This module refuses to know graders. Invariant: one
+row for each (measure, item), in the order of the items.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from offmodel.core.errors import RecipeError
+from offmodel.core.rows import write_rows
+from offmodel.engines.rendering import Renderer
+from offmodel.engines.sampling import Generation, Request, Sampling, sample
+from offmodel.evals.measures import COMPLETIONS, Item, Measure, read_items
+from offmodel.store.recipe import Facts, Job, Payload, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completions(Recipe):
+    """Answers of a model, or of one checkpoint of its treatment.
+
+    Attributes:
+        model: the model itself: an organism, or the unplanted student.
+        treatment: a training of that model, whose checkpoint answers; None for the model itself.
+        step: the checkpoint's step; None for the model itself.
+        items: one recipe of items for each measure.
+        measures: what is measured on them, in the same order; their names differ.
+        sampling: temperature, seed, sampler, dtype.
+    """
+
+    kind: ClassVar[str] = "completions"
+    recipe_version: ClassVar[int] = 1
+    model: Recipe
+    treatment: Recipe | None
+    step: int | None
+    items: tuple[Recipe, ...]
+    measures: tuple[Measure, ...]
+    sampling: Sampling
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        check_measures(self.items, self.measures)
+        if (self.treatment is None) != (self.step is None):
+            raise RecipeError("Completions name a treatment and its step together, or neither.")
+
+    def name(self) -> str:
+        """The treatment with its step, or the model."""
+        return self.model.name() if self.treatment is None else f"{self.treatment.name()}-{self.step}"
+
+    def batch_key(self) -> str:
+        """Points of one base model share the loaded weights, one after another."""
+        return f"{self.model.digest}/{self.sampling.sampler}/{self.sampling.dtype}"
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        """Sample all items of all measures in one batch."""
+        return _sample_point(job, {})
+
+    @classmethod
+    def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts]]:
+        """Point by point; tokens of prompts and the base model are made ready once."""
+        rendered: dict[tuple[str, str, int], list[Request]] = {}
+        for i, job in enumerate(jobs):
+            yield i, _sample_point(job, rendered)
+
+
+def check_measures(items: Sequence[Recipe], measures: Sequence[Measure]) -> None:
+    """Raises `RecipeError` unless there is one source of items a measure, and the measures' names differ."""
+    if len(items) != len(measures) or not measures:
+        raise RecipeError(f"{len(measures)} measures need as many sources of items, not {len(items)}; give one each.")
+    names = [m.name for m in measures]
+    if len(set(names)) != len(names):
+        raise RecipeError(f"Two measures of one point have the same name ({', '.join(names)}); name them apart.")
+
+
+def _sample_point(job: Job, rendered: dict[tuple[str, str, int], list[Request]]) -> Facts:
+    p, began = job.params, time.monotonic()
+    base: Payload = job.inputs["model"]
+    sources: tuple[Payload, ...] = job.inputs["items"]
+    questions = [(m, read_items(s.path)) for m, s in zip(p.measures, sources, strict=True)]
+    requests = []
+    for (measure, items), source in zip(questions, sources, strict=True):
+        key = (base.content, source.content, measure.max_new_tokens)
+        if key not in rendered:
+            rendered[key] = requests_of(Renderer.from_folder(base.path), items, measure.max_new_tokens)
+        requests += rendered[key]
+    model, model_key, adapter, adapter_key = _weights(job)
+    found = sample(
+        model=model,
+        model_key=model_key,
+        adapter=adapter,
+        adapter_key=adapter_key,
+        requests=requests,
+        sampling=p.sampling,
+        runtime=job.runtime,
+        progress=job.progress,
+    )
+    asked = [(measure.name, item.id) for measure, items in questions for item in items]
+    write_rows(job.out / COMPLETIONS, (_row(*a, g) for a, g in zip(asked, found, strict=True)))
+    return {
+        "answers": len(found),
+        "tokens": sum(len(g.ids) for g in found),
+        "truncated": sum(g.finish == "length" for g in found),
+        "seconds": round(time.monotonic() - began, 3),
+    }
+
+
+def requests_of(renderer: Renderer, items: Sequence[Item], max_new_tokens: int) -> list[Request]:
+    """Items as requests to a sampler."""
+    prompts = renderer.prompts_ids([i.messages for i in items])
+    return [Request(tuple(ids), max_new_tokens) for ids in prompts]
+
+
+def _weights(job: Job) -> tuple[Path, str, Path | None, str | None]:
+    """(model folder, its key, adapter folder, its key): what to load for a point."""
+    base: Payload = job.inputs["model"]
+    treatment: Payload | None = job.inputs.get("treatment")
+    if treatment is None:
+        return base.path, base.content, None, None
+    step = f"step-{job.params.step:05d}"
+    folder, key = treatment.path / step, f"{treatment.content}/{step}"
+    if not folder.is_dir():
+        there = ", ".join(sorted(d.name for d in treatment.path.glob("step-*"))) or "none"
+        raise RecipeError(f"The treatment has no checkpoint {step}; it has: {there}.")
+    if (folder / "adapter_config.json").exists():
+        return base.path, base.content, folder, key
+    return folder, key, None, None
+
+
+def _row(measure: str, item: str, answer: Generation) -> dict[str, str | int]:
+    return {
+        "measure": measure,
+        "item": item,
+        "text": answer.text,
+        "finish": answer.finish,
+        "tokens": len(answer.ids),
+    }
