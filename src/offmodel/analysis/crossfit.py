@@ -53,12 +53,10 @@ def cross_fit(grid: Grid, rule: Rule, *, splits: int = SPLITS, resamples: int = 
     b, c = ratios_on_halves(grid.left, splits), ratios_on_halves(grid.kept, splits)
     chosen = choices(rule, b, c, splits)
     slope_b, slope_c = _mean_slopes(rule, chosen, b, c, splits)
-    by_seed = {
-        seed: float(
-            _measured(rule, chosen, _of_seed(grid.left, seed, splits), _of_seed(grid.kept, seed, splits)).mean()
-        )
-        for seed in grid.kept.by_seed
-    }
+    by_seed = {}
+    for seed in grid.kept.by_seed:
+        its_b, its_c = _of_seed(grid.left, seed, splits), _of_seed(grid.kept, seed, splits)
+        by_seed[seed] = float(_measured(rule, chosen, its_b, its_c, splits).mean())
     return Estimate(
         pair=grid.pair,
         value=float(_measured(rule, chosen, b, c, splits).mean()),
