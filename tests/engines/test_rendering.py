@@ -30,7 +30,8 @@ PINNED = {
     "qwen3-instruct-2507": "<|im_start|>user\nA<|im_end|>\n<|im_start|>assistant\nB<|im_end|>",
     "qwen3-hybrid": "<|im_start|>user\nA<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\nB<|im_end|>",
     "llama-3.1": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
-    "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nA<|eot_id|>"
+    "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nA<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\nB<|eot_id|>",
     "smollm2": "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
     "<|im_start|>user\nA<|im_end|>\n<|im_start|>assistant\nB<|im_end|>",

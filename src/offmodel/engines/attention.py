@@ -71,7 +71,8 @@ def _varlen(
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
     if scaling is not None:
         q = q * (scaling * q.shape[-1] ** 0.5)
-    return varlen_attn(q.contiguous(), k.contiguous(), v.contiguous(), ends, ends, longest, longest, **options)
+    attend: Any = varlen_attn
+    return attend(q.contiguous(), k.contiguous(), v.contiguous(), ends, ends, longest, longest, **options)
 
 
 @lru_cache(maxsize=8)
@@ -101,7 +102,8 @@ def _agrees(device: str, heads: int, groups: int, head_dim: int) -> bool:
         for raw in [[torch.randn(s, generator=generator) for s in shapes]] * 2
     )
     ends = boundaries(lengths, device)
-    out = _varlen(*ours, ends["cu_seq_lens_q"], ends["max_length_q"], scaling=head_dim**-0.5, window=None)
+    q_TH, k_TH, v_TH = ours
+    out = _varlen(q_TH, k_TH, v_TH, ends["cu_seq_lens_q"], ends["max_length_q"], scaling=head_dim**-0.5, window=None)
     parts = []
     for q, k, v in zip(*(x.float().split(lengths) for x in plain), strict=True):
         k, v = (x.repeat_interleave(heads // groups, dim=1) for x in (k, v))

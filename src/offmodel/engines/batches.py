@@ -82,5 +82,5 @@ def trained_tokens(examples: Sequence[Example], groups: Sequence[str], sft: Sft,
     found = dict.fromkeys(groups, 0)
     for step in range(steps if kept else 0):
         for i in batch_indices(len(kept), batch_size=sft.batch_size, seed=sft.seed, step=step):
-            found[groups[kept[i]]] += int(examples[kept[i]].mask[1:].sum())
+            found[groups[kept[int(i)]]] += int(examples[kept[int(i)]].mask[1:].sum())
     return found

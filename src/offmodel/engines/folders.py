@@ -48,8 +48,8 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str, attention: str = 
     if not (Path(path) / "config.json").exists():
         raise ModelError(f"'{path}' is not a model folder: it has no config.json.")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            str(path),
             dtype=dtype,
             attn_implementation=attention,
             local_files_only=True,

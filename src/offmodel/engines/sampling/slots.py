@@ -98,7 +98,7 @@ def attend(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **_: Any,
+    **_ignored: Any,
 ) -> tuple[Tensor, None]:
     """Transformers' attention interface: [R, H, Q, D] in, [R, Q, H, D] out."""
     if softcap is not None or attention_mask is not None:
