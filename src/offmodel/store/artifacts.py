@@ -161,7 +161,7 @@ class Store:
 def open_artifact(folder: Path) -> Artifact | None:
     """The artifact in a folder, if there is one."""
     try:
-        stamp = os.stat(folder / RECORD).st_mtime_ns
+        stamp = (folder / RECORD).stat().st_mtime_ns
     except (FileNotFoundError, NotADirectoryError):
         return None
     return Artifact(folder=folder, record_only=(folder / EVICTED).exists(), stamp=stamp)

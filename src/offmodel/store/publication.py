@@ -58,7 +58,7 @@ def place(draft: Path, folder: Path, record: dict[str, Any], *, aside: Path) -> 
         aside: a free path to which a record-only artifact is moved before it is removed.
     """
     replaced = open_artifact(folder)
-    if replaced is not None:
+    if replaced is not None and replaced.content != record["content"]:
         record = {**record, "replaces": {"content": replaced.content, "created": replaced.record["created"]}}
     (draft / RECORD).unlink(missing_ok=True)
     write_json(draft / RECORD, record)

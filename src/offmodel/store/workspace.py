@@ -9,7 +9,7 @@ scratch is found again after a kill.
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, final
@@ -77,7 +77,7 @@ def prepare(store: Store, recipe: Recipe) -> Workspace:
 def make_job(recipe: Recipe, space: Workspace, runtime: Runtime, progress: Progress) -> Job:
     """What the recipe's `execute` receives: plain fields, payload handles, folders. No recipe, no digest of one."""
     holders = holds_parents(recipe)
-    names = [f for f in recipe.__dataclass_fields__]
+    names = [f.name for f in fields(recipe)]
     contents = iter(p["content"] for p in space.parents)
     inputs: dict[str, Any] = {}
     for name in (n for n in names if n in holders):
@@ -139,7 +139,7 @@ def remove(folder: Path) -> None:
 def _places(recipe: Recipe) -> list[tuple[str, str, Recipe]]:
     """Field, place below `inputs/`, and parent, in field order."""
     found: list[tuple[str, str, Recipe]] = []
-    for name in recipe.__dataclass_fields__:
+    for name in (f.name for f in fields(recipe)):
         value = getattr(recipe, name)
         if isinstance(value, Recipe):
             found.append((name, name, value))

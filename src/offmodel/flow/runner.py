@@ -1,0 +1,186 @@
+"""The runner: computes what is missing of some targets, parents first, with a team of workers.
+
+It gives work to whoever is free, the longest chain first, and keeps the books; all computing happens in the team. This
+module refuses to know what recipes do. Invariant: when `run` returns, every target is in the store; when it raises,
+everything that could be finished is.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from offmodel.core.errors import StoreError
+from offmodel.flow.agenda import Agenda
+from offmodel.flow.board import Board
+from offmodel.flow.execution import Busy, Failed, Finished, Unfinished
+from offmodel.flow.graph import closure, missing
+from offmodel.flow.plan import Typical, chains, estimate
+from offmodel.flow.progress import Silent, Watch
+from offmodel.flow.team import Event, Inline, Lost, Processes, Team
+from offmodel.flow.worker import Told
+from offmodel.store.artifacts import Artifact, Store
+from offmodel.store.locks import attempt
+from offmodel.store.recipe import Recipe, Runtime
+from offmodel.store.workspace import work_key
+
+_TICK = 0.5
+_SECONDS_BETWEEN_LOOKS = 0.3
+_UNKNOWN_SECONDS = 1.0  # so that among kinds of unknown cost the longer chain still goes first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a run did.
+
+    Attributes:
+        artifacts: the targets' artifacts, in the targets' order.
+        computed: how many recipes this run computed.
+        shared: how many another run computed meanwhile.
+        present: how many recipes of the closure needed no computing.
+        seconds: wall time.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    computed: int
+    shared: int
+    present: int
+    seconds: float
+
+
+def run(
+    targets: Sequence[Recipe],
+    *,
+    store: Store,
+    runtime: Runtime,
+    workers: int,
+    typical: Typical | None = None,
+    watch: Watch | None = None,
+) -> Ran:
+    """Compute what is missing of the targets.
+
+    Args:
+        targets: the recipes whose artifacts are wanted.
+        store: where results are and go; other runs may use it at the same time, and the work is shared.
+        runtime: device, threads and such of each worker.
+        workers: processes that compute at once; 0 computes in this process.
+        typical: costs of kinds that the store has not measured, for the time remaining and the order.
+        watch: shows progress; None shows nothing.
+
+    Raises:
+        OffmodelError: recipes failed; what does not need them was finished first. The first error is raised, with the
+            others as its notes.
+    """
+    todo = missing(targets, store)
+    costs = estimate(sorted({r.kind for r in todo.values()}), store, typical=typical)
+    seconds = {k: _UNKNOWN_SECONDS if c.seconds is None else c.seconds for k, c in costs.items()}
+    present = len(closure(targets)) - len(todo)
+    books = _Books(
+        store=store,
+        agenda=Agenda(todo, chains(todo, seconds)),
+        board=Board(todo, present=present, costs=costs, workers=workers),
+        watch=watch or Silent(),
+    )
+    if todo:
+        store.probe()
+        team = Processes(store, runtime, min(workers, len(todo))) if workers else Inline(store, runtime)
+        try:
+            _drive(books, team, workers)
+        finally:
+            team.close()
+            books.watch.close(books.board)
+    _raise(books.agenda.failures, todo, len(books.agenda.stopped))
+    return Ran(
+        artifacts=_collect(targets, store),
+        computed=books.computed,
+        shared=books.shared,
+        present=present,
+        seconds=books.board.elapsed,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Books:
+    store: Store
+    agenda: Agenda
+    board: Board
+    watch: Watch
+    computed: int = 0
+    shared: int = 0
+    looked: float = 0.0
+
+
+def _drive(books: _Books, team: Team, workers: int) -> None:
+    agenda, board = books.agenda, books.board
+    while agenda.left:
+        while agenda.ready and team.free():
+            group = agenda.take(workers)
+            for recipe in group:
+                board.begin(recipe)
+            team.give(group)
+        books.watch.show(board)
+        for event in team.events(_SECONDS_BETWEEN_LOOKS if agenda.elsewhere else _TICK):
+            _book(books, event)
+            books.watch.show(board)
+        _look_elsewhere(books)
+
+
+def _book(books: _Books, event: Event) -> None:
+    agenda, board = books.agenda, books.board
+    if isinstance(event, Told):
+        board.tell(event.digest, event.fraction, event.text)
+    elif isinstance(event, Finished):
+        books.computed += event.seconds is not None
+        books.shared += event.seconds is None
+        agenda.finish(event.digest)
+        board.finish(event.digest, event.seconds)
+    elif isinstance(event, Failed):
+        agenda.fail(event.digest, event.error)
+        board.give_up({event.digest} | agenda.stopped)
+    elif isinstance(event, Busy):
+        agenda.busy(event.digest)
+        board.drop(event.digest)
+    elif isinstance(event, Unfinished):
+        agenda.retry(event.digest, alone=True)
+        board.drop(event.digest)
+    elif isinstance(event, Lost):
+        agenda.lost(event.digest, event.how)
+        board.drop(event.digest)
+        board.give_up(set(agenda.failures) | agenda.stopped)
+    board.elsewhere = len(agenda.elsewhere)
+
+
+def _look_elsewhere(books: _Books) -> None:
+    """See whether other runs have finished what they hold, or have died and left it."""
+    if not books.agenda.elsewhere or time.monotonic() - books.looked < _SECONDS_BETWEEN_LOOKS:
+        return
+    books.looked = time.monotonic()
+    for digest in sorted(books.agenda.elsewhere):
+        artifact = books.store.find(books.agenda.todo[digest])
+        if artifact is not None and not artifact.record_only:
+            _book(books, Finished(digest, None))
+            continue
+        with attempt(books.store.locks, work_key(digest)) as free:
+            pass
+        if free:
+            books.agenda.retry(digest)
+
+
+def _raise(failures: Mapping[str, Exception], todo: Mapping[str, Recipe], stopped: int) -> None:
+    if not failures:
+        return
+    (_, first), *others = failures.items()
+    for digest, error in others:
+        first.add_note(f"Also failed: {todo[digest].kind}/{todo[digest].name()}: {error}")
+    if stopped:
+        first.add_note(f"{stopped} more could not be computed without what failed; all else is finished.")
+    raise first
+
+
+def _collect(targets: Sequence[Recipe], store: Store) -> tuple[Artifact, ...]:
+    found: list[Artifact] = []
+    for target in targets:
+        artifact = store.find(target)
+        if artifact is None:
+            raise StoreError(f"{target.kind}/{target.name()} was deleted while the run went on; run again.")
+        found.append(artifact)
+    return tuple(found)

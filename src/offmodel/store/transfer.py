@@ -1,0 +1,233 @@
+"""Carrying artifacts between stores in files of at most 16 MiB: export there, merge here.
+
+Each file is a gzipped tar of its own; a payload file that is too large for one is cut into parts. This module refuses
+to trust what it reads: names are checked, every file against the hash in its record, every record against its digest.
+Invariant: merging what was exported gives artifacts with the same records, and the same bytes in every file carried.
+"""
+
+import gzip
+import io
+import json
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from offmodel.core.errors import StoreError
+from offmodel.store.artifacts import PAYLOAD, RECORD, Artifact, Store, open_artifact
+from offmodel.store.locks import attempt
+from offmodel.store.maintenance import WEIGHTS, mark_record_only
+from offmodel.store.publication import full_disk, place
+from offmodel.store.recipe import digest_of_description
+from offmodel.store.records import content_of, seal
+from offmodel.store.workspace import remove, work_key
+
+LARGEST_FILE = 16 * 2**20
+_ROOM = LARGEST_FILE - 2**19  # gzip can grow what it cannot shrink, and a tar pads its end
+_ROW_ENDINGS = (".jsonl", ".json", ".csv", ".eval", ".txt", ".md")
+_NOT_ROWS = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
+_MEMBER = re.compile(
+    r"(?P<label>[A-Za-z0-9][\w.+-]*/[A-Za-z0-9][\w.+-]*)/(?P<file>record\.json|payload/[^\0]+?)(?:\.part-(?P<part>\d{5}))?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """What a merge did, as labels of artifacts.
+
+    Attributes:
+        added: were not in the store.
+        completed: were record-only in the store and are whole now.
+        present: were in the store already.
+        differing: of those present, the ones whose content is not the same as in the files; the store's own was kept.
+    """
+
+    added: tuple[str, ...]
+    completed: tuple[str, ...]
+    present: tuple[str, ...]
+    differing: tuple[str, ...]
+
+
+def export(store: Store, folder: Path, *, artifacts: Iterable[Artifact] | None = None, rows_only: bool) -> list[Path]:
+    """Write artifacts into files of at most 16 MiB.
+
+    Args:
+        store: where from.
+        folder: where to; made if it is not there.
+        artifacts: which; None for all.
+        rows_only: leave weights and tokenizers behind; what arrives is record-only then.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        StoreError: the disk is full, or the folder holds an earlier export.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.glob("offmodel-*.tar.gz")):
+        raise StoreError(f"The folder {folder} holds an earlier export; delete it, or name another folder.")
+    chosen = store.all() if artifacts is None else artifacts
+    with full_disk(folder):
+        return _write_files(folder, (piece for a in chosen for piece in _pieces(a, rows_only)))
+
+
+def merge(store: Store, files: Sequence[Path]) -> Merged:
+    """Take the artifacts of exported files into a store.
+
+    Args:
+        store: where to.
+        files: all the files of one or more exports, in any order.
+
+    Raises:
+        StoreError: a file is damaged or holds something else, or a part is missing; what is whole was merged first.
+    """
+    box = store.tmp / work_key("merge " + "\n".join(sorted(str(f.absolute()) for f in files)))
+    done: defaultdict[str, list[str]] = defaultdict(list)
+    problems: list[str] = []
+    store.probe()
+    with attempt(store.locks, box.name) as free, full_disk(store.root):
+        if not free:
+            raise StoreError("Another process merges these files; wait until it is done.")
+        remove(box)
+        box.mkdir()
+        for path in files:
+            _unpack(path, box)
+        for draft in sorted(box.glob("*/*")):
+            try:
+                for verdict in _admit(store, draft, box / "replaced"):
+                    done[verdict].append(f"{draft.parent.name}/{draft.name}")
+            except StoreError as error:
+                problems.append(str(error))
+        remove(box)
+    if problems:
+        raise StoreError(problems[0] + (f" ({len(problems) - 1} more like it.)" if len(problems) > 1 else ""))
+    return Merged(**{k: tuple(done[k]) for k in ("added", "completed", "present", "differing")})
+
+
+def _pieces(artifact: Artifact, rows_only: bool) -> Iterator[tuple[str, bytes]]:
+    """(name in the tar, bytes), none larger than a file has room for. The record comes first."""
+    yield f"{artifact.label}/{RECORD}", (artifact.folder / RECORD).read_bytes()
+    for name in artifact.record["files"]:
+        path = artifact.payload / name
+        if not path.exists() or (rows_only and not _is_row(name)):
+            continue
+        target = f"{artifact.label}/{PAYLOAD}/{name}"
+        if path.stat().st_size <= _ROOM:
+            yield target, path.read_bytes()
+            continue
+        with path.open("rb") as file:
+            for i, part in enumerate(iter(lambda f=file: f.read(_ROOM - 2048), b"")):
+                yield f"{target}.part-{i:05d}", part
+
+
+def _is_row(name: str) -> bool:
+    return name.endswith(_ROW_ENDINGS) and not name.endswith(WEIGHTS) and name.rsplit("/", 1)[-1] not in _NOT_ROWS
+
+
+def _write_files(folder: Path, pieces: Iterable[tuple[str, bytes]]) -> list[Path]:
+    written: list[Path] = []
+    batch: list[tuple[str, bytes]] = []
+    size = 0
+
+    def flush() -> None:
+        path = folder / f"offmodel-{len(written):04d}.tar.gz"
+        with path.open("wb") as file:
+            _write_tar(file, batch)
+        written.append(path)
+
+    for name, data in pieces:
+        cost = 2048 + len(data) + len(name)  # a tar's header and padding, twice for a long name
+        if batch and size + cost > _ROOM:
+            flush()
+            batch, size = [], 0
+        batch.append((name, data))
+        size += cost
+    if batch:
+        flush()
+    return written
+
+
+def _write_tar(file: IO[bytes], batch: list[tuple[str, bytes]]) -> None:
+    # No times and no owners: the same artifacts give the same bytes.
+    with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+        for name, data in batch:
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), 0o444
+            tar.addfile(info, io.BytesIO(data))
+
+
+def _unpack(path: Path, box: Path) -> None:
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            for info in tar:
+                match = _MEMBER.fullmatch(info.name)
+                if match is None or not info.isfile() or ".." in Path(info.name).parts:
+                    raise StoreError(
+                        f"{path} holds '{info.name}', which no export writes; give files of a store export."
+                    )
+                target = box / match["label"] / match["file"]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if match["part"] is not None:
+                    target = target.with_name(f"{target.name}.part-{match['part']}")
+                source = tar.extractfile(info)
+                assert source is not None
+                target.write_bytes(source.read())
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise StoreError(f"{path} cannot be read as a store export ({error}); copy or export it again.") from error
+
+
+def _admit(store: Store, draft: Path, aside: Path) -> Iterator[str]:
+    label = f"{draft.parent.name}/{draft.name}"
+    record = _checked_record(draft, label)
+    _join_parts(draft / PAYLOAD)
+    (draft / PAYLOAD).mkdir(exist_ok=True)
+    found = seal(draft / PAYLOAD)
+    for name, state in found.items():
+        if record["files"].get(name) != state:
+            raise StoreError(f"{label}/payload/{name} is damaged or a part of it is missing; merge all of its files.")
+    missing = set(record["files"]) - set(found)
+    lost = sorted(filter(_is_row, missing))
+    if lost:
+        raise StoreError(f"{label}/payload/{lost[0]} is in none of the files; merge all files of its export.")
+    with attempt(store.locks, work_key(record["digest"])) as free:
+        if not free:
+            raise StoreError(f"{label} is being computed in this store right now; merge again when that is done.")
+        mine = open_artifact(store.root / label)
+        if mine is not None and (not mine.record_only or missing):
+            yield "present"
+            if mine.content != record["content"]:
+                yield "differing"
+            return
+        if missing:
+            mark_record_only(draft, missing)
+        place(draft, store.root / label, record, aside=aside)
+        yield "added" if mine is None else "completed"
+
+
+def _checked_record(draft: Path, label: str) -> dict[str, Any]:
+    try:
+        record = json.loads((draft / RECORD).read_bytes())
+        true = record["digest"] == digest_of_description(record["recipe"]) and record["kind"] == label.split("/")[0]
+        true = true and label.endswith("-" + record["digest"][:12]) and content_of(record["files"]) == record["content"]
+    except FileNotFoundError:
+        raise StoreError(f"The record of {label} is in none of the files; merge all files of its export.") from None
+    except (ValueError, KeyError, TypeError):
+        true, record = False, {}
+    if not true:
+        raise StoreError(f"The record of {label} is damaged; export it again.")
+    return record
+
+
+def _join_parts(payload: Path) -> None:
+    parts: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in sorted(payload.rglob("*.part-?????")):
+        parts[path.with_name(path.name[: -len(".part-00000")])].append(path)
+    for whole, pieces in parts.items():
+        with whole.open("wb") as out:
+            for piece in pieces:
+                out.write(piece.read_bytes())
+                piece.unlink()
