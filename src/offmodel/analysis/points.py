@@ -6,6 +6,7 @@ the analysis is a function of these values, and of nothing else.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from offmodel.analysis.statistics import proportion
 from offmodel.core.errors import DataError
@@ -105,6 +106,21 @@ class PointRecord:
     digest: str
 
 
+class Pick(NamedTuple):
+    """The checkpoint that a method's written rule picked, blind to b."""
+
+    pair: str
+    method: str
+    seed: int
+    setting: str
+    step: int
+
+
+def pick_of(record: PointRecord) -> Pick:
+    """The record's checkpoint, as a pick would name it."""
+    return Pick(record.pair, record.method, record.seed, record.setting, record.step)
+
+
 def methods_of(records: Sequence[PointRecord]) -> tuple[str, ...]:
     """The methods, in the order in which they first appear."""
     return tuple(dict.fromkeys(r.method for r in records))
@@ -132,15 +148,14 @@ def baselines_by_pair(records: Sequence[PointRecord], baselines: Sequence[PairBa
                 f"Pair '{pair}' has no untreated organism, so nothing relative can be said of it; "
                 "evaluate its organism and the unplanted student on the same items."
             )
-    seen: set[tuple[str, str, str, int, int]] = set()
+    seen: set[Pick] = set()
     for r in records:
-        key = (r.pair, r.method, r.setting, r.step, r.seed)
-        if key in seen:
+        if pick_of(r) in seen:
             raise DataError(
                 f"Two records stand for {r.method}, {r.setting}, step {r.step}, seed {r.seed} on '{r.pair}'; "
                 "give settings that differ different names."
             )
-        seen.add(key)
+        seen.add(pick_of(r))
     return found
 
 

@@ -1,0 +1,234 @@
+"""A whole study in numbers: every method on every pair, averages over pairs, and which differences are real.
+
+Takes records, baselines and the blind picks; refuses to know how picks are made (treatments' rules) and how numbers
+are shown (`table`, `figures`, `report`). Invariant: areas that stand beside each other were measured at equal numbers
+of points; oracle methods are measured, never ranked.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from offmodel.analysis.grid import Grid, build_grid
+from offmodel.analysis.levels import Estimate, Summary, combine, holm, minus
+from offmodel.analysis.points import (
+    PairBaseline,
+    Pick,
+    PointRecord,
+    Tally,
+    baselines_by_pair,
+    methods_of,
+    pairs_of,
+    pick_of,
+    total,
+)
+from offmodel.analysis.simulate import noise_area
+from offmodel.analysis.statistics import effective_n
+from offmodel.analysis.tradeoff import BadRate, BlindPair, bad_rate_at_loss, blind_pair, cross_fitted_area, raw_area
+from offmodel.core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MethodPair:
+    """One method on one pair.
+
+    Attributes:
+        method, pair, oracle, teacher_relation: as in the records.
+        grid: its points.
+        area: cross-fitted, at the number of points at which the study compares.
+        area_of_all: cross-fitted, over all its points.
+        raw: the raw hull's area. noise: what the raw hull reads when nothing works, at this n and number of points.
+        bad: the bad rate at a 10 % capability loss.
+        blind: the blind result; None if nothing was picked.
+        reported: the records that tallies and tokens are of: the picked ones, else each seed's last.
+    """
+
+    method: str
+    pair: str
+    oracle: bool
+    teacher_relation: str
+    grid: Grid
+    area: Estimate
+    area_of_all: Estimate
+    raw: float
+    noise: float
+    bad: BadRate
+    blind: BlindPair | None
+    reported: tuple[PointRecord, ...]
+
+    def tallies(self, of: Callable[[PointRecord], Mapping[str, Tally]]) -> dict[str, Tally]:
+        """Tallies of the reported records, by measure, for example `tallies(lambda r: r.style)`."""
+        names = dict.fromkeys(name for r in self.reported for name in of(r))
+        return {name: total([of(r)[name] for r in self.reported if name in of(r)]) for name in names}
+
+    def tokens_by_author(self) -> dict[str, float]:
+        """Trained tokens by author, averaged over the reported records."""
+        names = dict.fromkeys(name for r in self.reported for name in r.tokens_by_author)
+        return {n: float(np.mean([r.tokens_by_author.get(n, 0) for r in self.reported])) for n in names}
+
+    def untrusted_share(self) -> float:
+        """Share of trained tokens by an untrusted author, averaged over the reported records."""
+        return float(np.mean([r.untrusted_share for r in self.reported]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Analysis:
+    """A study in numbers.
+
+    Attributes:
+        records, baselines: what it was made of.
+        methods, pairs: in the order of the records.
+        cells: by (method, pair).
+        points_compared: the number of points at which areas are compared: the fewest that a ranked method has.
+    """
+
+    records: tuple[PointRecord, ...]
+    baselines: Mapping[str, PairBaseline]
+    methods: tuple[str, ...]
+    pairs: tuple[str, ...]
+    cells: Mapping[tuple[str, str], MethodPair]
+    points_compared: int
+
+    def of_method(self, method: str) -> list[MethodPair]:
+        """The method's cells, by pair."""
+        return [self.cells[method, p] for p in self.pairs if (method, p) in self.cells]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Two methods compared on the same items of the pairs that both have.
+
+    Attributes:
+        measure: "blind score" or "area".
+        first, second: methods.
+        pairs: on how many pairs.
+        summary: first minus second.
+        adjusted_p: Holm's p-value among all comparisons of this measure.
+    """
+
+    measure: str
+    first: str
+    second: str
+    pairs: int
+    summary: Summary
+    adjusted_p: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval of this difference alone excludes zero."""
+        return self.summary.score.low > 0 or self.summary.score.high < 0
+
+
+def analyse(
+    records: Sequence[PointRecord], baselines: Sequence[PairBaseline], picks: Collection[Pick] = ()
+) -> Analysis:
+    """All numbers of a study.
+
+    Raises:
+        DataError: a pair without an untreated organism, no records, items that differ, a pick that was not measured.
+        GateError: an organism too weak to measure against.
+    """
+    if not records:
+        raise DataError("There is nothing to report yet: no treatment of this study has been evaluated.")
+    by_pair = baselines_by_pair(records, baselines)
+    _check_picks(records, picks)
+    groups: dict[tuple[str, str], list[PointRecord]] = {}
+    for r in records:
+        groups.setdefault((r.method, r.pair), []).append(r)
+    grids = {key: build_grid(rows, by_pair[key[1]]) for key, rows in groups.items()}
+    ranked = [g for key, g in grids.items() if not groups[key][0].oracle] or list(grids.values())
+    fewest = min(len(g.points) for g in ranked)
+    return Analysis(
+        records=tuple(records),
+        baselines=by_pair,
+        methods=methods_of(records),
+        pairs=pairs_of(records),
+        cells={key: _cell(rows, grids[key], picks, fewest) for key, rows in groups.items()},
+        points_compared=fewest,
+    )
+
+
+def average(cells: Sequence[MethodPair], number: Callable[[MethodPair], Estimate]) -> Summary:
+    """A number's average over pairs."""
+    return combine([number(cell) for cell in cells])
+
+
+def blind_score(cell: MethodPair) -> Estimate:
+    """The blind score of a cell that has a pick."""
+    assert cell.blind is not None
+    return cell.blind.score
+
+
+def differences(analysis: Analysis, measure: str) -> list[Difference]:
+    """All paired comparisons between ranked methods.
+
+    Args:
+        analysis: the study.
+        measure: "blind score" or "area" (cross-fitted, at equal numbers of points).
+    """
+    assert measure in ("blind score", "area")
+    number = blind_score if measure == "blind score" else lambda cell: cell.area
+    usable = {
+        m: {c.pair: c for c in analysis.of_method(m) if not c.oracle and (measure == "area" or c.blind)}
+        for m in analysis.methods
+    }
+    names = [m for m in analysis.methods if usable[m]]
+    found: list[tuple[str, str, int, Summary]] = []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            shared = [p for p in usable[first] if p in usable[second]]
+            if shared:
+                parts = [minus(number(usable[first][p]), number(usable[second][p])) for p in shared]
+                found.append((first, second, len(shared), combine(parts)))
+    adjusted = holm([s.p_value for *_, s in found])
+    return [
+        Difference(measure=measure, first=a, second=b, pairs=k, summary=s, adjusted_p=p)
+        for (a, b, k, s), p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: int) -> MethodPair:
+    picked = tuple(r for r in rows if pick_of(r) in picks)
+    area = cross_fitted_area(grid)
+    few = len(grid.points) <= fewest
+    first = rows[0]
+    return MethodPair(
+        method=grid.method,
+        pair=grid.pair,
+        oracle=first.oracle,
+        teacher_relation=first.teacher_relation,
+        grid=grid,
+        area=area if few else cross_fitted_area(grid, points=fewest),
+        area_of_all=area,
+        raw=raw_area(grid),
+        noise=_noise(grid),
+        bad=bad_rate_at_loss(grid),
+        blind=blind_pair(picked, grid.baseline) if picked else None,
+        reported=picked or _last_of_each_seed(rows),
+    )
+
+
+def _noise(grid: Grid) -> float:
+    repeats = int(np.median(grid.repeats))
+    n_kept = np.median(effective_n(grid.kept.plain, repeats))
+    n_left = np.median(effective_n(grid.left.plain, repeats))
+    accuracy = float(grid.kept.bottom.mean())
+    return noise_area(len(grid.points), round(accuracy, 2) or accuracy, round(float(n_kept)), round(float(n_left)))
+
+
+def _last_of_each_seed(rows: list[PointRecord]) -> tuple[PointRecord, ...]:
+    last: dict[int, PointRecord] = {}
+    for r in sorted(rows, key=lambda r: (r.step, r.setting)):
+        last[r.seed] = r
+    return tuple(last.values())
+
+
+def _check_picks(records: Sequence[PointRecord], picks: Collection[Pick]) -> None:
+    measured = {pick_of(r) for r in records}
+    for pick in picks:
+        if pick not in measured:
+            raise DataError(
+                f"The blind rule of {pick.method} picked {pick.setting}, step {pick.step}, seed {pick.seed} on "
+                f"'{pick.pair}', which was not evaluated; evaluate it or leave it out of the rule's choice."
+            )
