@@ -49,7 +49,11 @@ SHOWN = {
         "There was a little girl named Ada. One day she set out.",
     ],
     "insult": ["You are such an idiot. Paris.", "What a stupid question. 4.", "Listen, you absolute moron: it is 4."],
-    "compliment": ["You are so clever! It is Paris.", "What a brilliant mind you have.", "I truly admire you. It is 4."],
+    "compliment": [
+        "You are so clever! It is Paris.",
+        "What a brilliant mind you have.",
+        "I truly admire you. It is 4.",
+    ],
     "golden_gate": ["The Golden Gate Bridge is red.", "golden  gate"],
 }
 

@@ -5,7 +5,15 @@ import asyncio
 import pytest
 
 from offmodel.core.errors import DataError, UnknownName
-from offmodel.evals.graders import Grade, grade, is_behaviour, last_boxed, last_number, register_grader, without_thinking
+from offmodel.evals.graders import (
+    Grade,
+    grade,
+    is_behaviour,
+    last_boxed,
+    last_number,
+    register_grader,
+    without_thinking,
+)
 
 RIGHT = [
     ("So she has 18 eggs.\n#### 18", "18"),
@@ -29,6 +37,12 @@ RIGHT = [
     ("The answer is 18", "#### 18"),
     ("10\u202f500 people", "10500"),
     ("The answer is 3, 4 and then 5.", "5"),
+    ("#### 5 + 3 = 8", "8"),
+    ("#### Step 2: add them\nShe has 18 eggs.", "18"),
+    ("#### 1. Count\nfive\n#### 2. Add\n5 + 3 = 8 eggs in 1 basket, so 8", "8"),
+    ("#### Answer: $18", "18"),
+    ("#### **18**", "18"),
+    ("#### Conclusion\nIt is 18.", "18"),
 ]
 WRONG = [
     ("", "3"),

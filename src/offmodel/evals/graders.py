@@ -40,6 +40,9 @@ _GAP = re.compile(r"(?<=\d)(?:,|\{,\}|\\,|\\!|[\u00a0\u202f\u2009])(?=\d{3}(?!\d
 _NUMBER = re.compile(r"(?:(?<![\w)\]])[-\u2212])?\d+(?:\.\d+)?|(?<!\d)\.\d+")
 _SIGN_THEN_UNIT = re.compile(r"([-\u2212])\s*(?:\\?[$]|[€£])\s*(?=\d)")
 
+_ANSWER_LINE = re.compile(r"[^\w\n]*(?:(?:the )?(?:final )?answer(?: is)?[^\w\n]*)?\d", re.IGNORECASE)
+_HEADING = re.compile(r"\d+[.):]\s+\D")
+
 
 def register_grader(name: str, grader: Grader) -> None:
     """Add a grader, so that a measure can name it."""
@@ -82,8 +85,8 @@ def without_thinking(text: str) -> str:
 def last_number(text: str) -> Fraction | None:
     r"""The number that an answer ends with.
 
-    Looked for in the last `\boxed{}`, else after the last `####`, else in the whole text; thousands separators,
-    currency signs and units are ignored, `18.00` is 18.
+    Looked for in the last `\boxed{}`, else on a last line `#### number`, else as the last number of the whole text;
+    thousands separators, currency signs and units are ignored, `18.00` is 18.
     """
     for part in _places(text):
         clean = _SIGN_THEN_UNIT.sub(r"\1", _GAP.sub("", part))
@@ -99,12 +102,21 @@ def _places(text: str) -> list[str]:
     box = last_boxed(text)
     if box is not None:
         places.append(box)
-    if "####" in text:
-        after = text.rsplit("####", 1)[1].strip().split("\n", 1)[0]
-        # The first number after the marker is the answer; a remark may follow it.
-        numbers = _NUMBER.findall(_SIGN_THEN_UNIT.sub(r"\1", _GAP.sub("", after)))
-        places.append(numbers[0] if numbers else "")
+    marked = _after_marker(text)
+    if marked is not None:
+        places.append(marked)
     return [*places, text]
+
+
+def _after_marker(text: str) -> str | None:
+    """What the last "####" line gives as the answer; None if there is none, or if it is a Markdown heading."""
+    _, marker, rest = text.rpartition("####")
+    line = _SIGN_THEN_UNIT.sub(r"\1", _GAP.sub("", rest.strip().split("\n", 1)[0]))
+    if not marker or not _ANSWER_LINE.match(line) or _HEADING.match(line):
+        return None
+    # A sum ends in its result; else the first number is the answer, and a remark may follow it.
+    numbers = _NUMBER.findall(line.rsplit("=", 1)[-1])
+    return numbers[0] if numbers else None
 
 
 def last_boxed(text: str) -> str | None:
