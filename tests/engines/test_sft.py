@@ -219,6 +219,30 @@ def test_bf16_compute_keeps_fp32_masters_and_saves_bf16(llama, tmp_path):
     assert {p.dtype for p in made.params} == {torch.float32}
 
 
+def test_adapter_over_a_bf16_base_learns(llama, tmp_path):
+    sft = replace(BASE, compute_dtype="bfloat16", lora=LORA, learning_rate=1e-2, steps=20, checkpoints=(20,))
+    out, facts = go(llama, tmp_path, sft=sft, rows=examples(4))
+    rows = losses(out)
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
+    assert facts["saved_dtype"] == "float32"
+    assert {t.dtype for t in weights(out / "step-00020").values()} == {torch.float32}
+
+
+def test_layout_that_this_machine_cannot_do_is_refused(llama, tmp_path):
+    with pytest.raises(ModelError, match="'varlen' do not stay apart"):
+        go(llama, tmp_path, layout="varlen")
+
+
+def test_layout_that_leaks_is_seen(llama, monkeypatch):
+    made = trainee(llama, "packed")
+    expected = forward.lone_hidden(made)
+    assert forward.layout_holds(made, expected)
+    inputs = forward._inputs
+    masked = {"attention_mask": torch.ones(1, sum(forward._PROBES), dtype=torch.long)}
+    monkeypatch.setattr(forward, "_inputs", lambda *a: inputs(*a) | masked)
+    assert not forward.layout_holds(made, expected)
+
+
 @pytest.mark.parametrize("targets", [None, "all-linear", "all-linear+experts"])
 def test_mixture_trains_and_says_whether_experts_did(moe, tmp_path, targets):
     lora = None if targets is None else replace(LORA, targets=targets)

@@ -89,6 +89,15 @@ def resume(model: Any, adapter: Path, lora: Lora) -> Any:
         return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True).eval()
 
 
+def compute_in_one_dtype(peft_model: Any) -> None:
+    """Let autocast alone choose dtypes: PEFT's own casts copy each input to float32, which autocast then undoes."""
+    from peft.tuners.lora import LoraLayer
+
+    for module in peft_model.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False
+
+
 def save_adapter(peft_model: Any, out: Path) -> None:
     """Write `adapter_model.safetensors` (float32) and `adapter_config.json`."""
     from peft import get_peft_model_state_dict

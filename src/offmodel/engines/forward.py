@@ -57,6 +57,31 @@ def forward_loss(trainee: Trainee, rows: list[Example]) -> Tensor:
         return target_loss(hidden_ND, trainee.head, here, trainee.terms, chunk=chunk)
 
 
+_PROBES = (5, 9)
+
+
+@torch.no_grad()
+def lone_hidden(trainee: Trainee) -> Tensor:
+    """Hidden states [T, D] of short probe sequences, each in a pass of its own."""
+    with autocast(trainee):
+        rows = [torch.arange(n, device=trainee.device)[None] for n in _PROBES]
+        return torch.cat([trainee.decoder(input_ids=ids, use_cache=False).last_hidden_state[0].float() for ids in rows])
+
+
+@torch.no_grad()
+def layout_holds(trainee: Trainee, expected_TD: Tensor) -> bool:
+    """Whether the trainee's packed layout gives the probes the hidden states that they have alone."""
+    rows = [Example(np.arange(n, dtype=np.int32), np.ones(n, np.bool_)) for n in _PROBES]
+    ids, _, _ = _targets(rows, padded=False)
+    try:
+        with autocast(trainee):
+            found = trainee.decoder(**_inputs(rows, ids, trainee), use_cache=False).last_hidden_state[0].float()
+    except (ImportError, RuntimeError, TypeError, ValueError, NotImplementedError):
+        return False
+    tolerance = 1e-3 if trainee.compute == torch.float32 else 5e-2
+    return float((found - expected_TD).abs().max()) <= tolerance * float(expected_TD.abs().max())
+
+
 def _inputs(rows: list[Example], ids_T: np.ndarray, trainee: Trainee) -> dict[str, Any]:
     """Keyword arguments of the decoder, without any attention mask.
 

@@ -5,6 +5,7 @@ since 16-bit weights round small updates away. Invariant: a step's gradient is t
 target tokens, however the batch is split into forward passes.
 """
 
+import gc
 import hashlib
 import json
 import math
@@ -21,10 +22,11 @@ from torch import Tensor
 from offmodel.core.errors import DataError, ModelError, NonFiniteLoss, OutOfMemory, RecipeError
 from offmodel.engines import adapters, attention, folders
 from offmodel.engines.batches import Limit, batch_indices, keep_short, micro_batches
-from offmodel.engines.forward import Trainee, autocast, forward_loss, weights_of
+from offmodel.engines.forward import Trainee, autocast, forward_loss, layout_holds, lone_hidden, weights_of
 from offmodel.engines.losses import Head, cross_entropy
 from offmodel.engines.rendering import Example
 from offmodel.engines.resume import load_state, pack_training, save_state, unpack_training
+from offmodel.engines.sampling.loaded import forget
 from offmodel.engines.sft import Layout, Sft
 from offmodel.store.recipe import Facts, Progress, Runtime
 
@@ -49,8 +51,7 @@ def run(
 ) -> Facts:
     """Train; see `offmodel.engines.sft.train`."""
     started = time.monotonic()
-    if not runtime.device.startswith("cuda"):
-        torch.set_num_threads(runtime.threads)
+    _make_room(runtime)
     kept = _usable(examples, sft)
     trainee = _prepare(model, adapter, sft, runtime, layout)
     key = _key(examples, kept, sft)
@@ -73,7 +74,19 @@ def run(
     _publish(scratch, out, losses, sft)
     facts = _facts(trainee, sft, losses, kept=len(kept), dropped=len(examples) - len(kept))
     changed = {} if limit == first_limit else {"micro_batch_halved_to": asdict(limit)}
+    del trainee
+    _make_room(runtime)
     return facts | changed | {"resumed_from_step": start, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _make_room(runtime: Runtime) -> None:
+    """Take the threads of this worker; on a GPU, drop a model kept for sampling and what else is unused."""
+    if not runtime.device.startswith("cuda"):
+        torch.set_num_threads(runtime.threads)
+        return
+    gc.collect()
+    forget()
+    torch.cuda.reset_peak_memory_stats(runtime.device)
 
 
 def _usable(examples: Sequence[Example], sft: Sft) -> list[int]:
@@ -97,12 +110,13 @@ def _prepare(model: Path, adapter: Path | None, sft: Sft, runtime: Runtime, layo
     if sft.lora is not None:
         wrapped = adapters.inject(base, sft.lora, seed=sft.seed) if adapter is None else None
         wrapped = wrapped or adapters.resume(base, Path(adapter or ""), sft.lora)
+        if compute != torch.float32:
+            adapters.compute_in_one_dtype(wrapped)
     else:
         wrapped = base = (base if adapter is None else adapters.merge(base, adapter)).requires_grad_(True)
     params = [p for p in wrapped.parameters() if p.requires_grad]
     for p in params:
         p.data = p.data.float()
-    layout = _choose_layout(layout, base, runtime.device, compute)
     trainee = Trainee(
         model=wrapped,
         decoder=base.get_decoder(),
@@ -111,14 +125,11 @@ def _prepare(model: Path, adapter: Path | None, sft: Sft, runtime: Runtime, layo
         optimizer=_optimizer(params, sft),
         device=runtime.device,
         compute=compute,
-        layout=layout,
+        layout="padded",
         terms=(cross_entropy,),
     )
     _check_head(trainee, base)
-    if layout == "varlen":
-        attention.register()
-        base.set_attn_implementation(attention.NAME)
-    return trainee
+    return _settle_layout(trainee, base, layout)
 
 
 def _optimizer(params: list[Tensor], sft: Sft) -> torch.optim.Optimizer:
@@ -130,17 +141,33 @@ def _optimizer(params: list[Tensor], sft: Sft) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=sft.learning_rate, betas=(sft.beta1, sft.beta2), eps=1e-8, fused=True)
 
 
-def _choose_layout(layout: Layout, base: Any, device: str, compute: torch.dtype) -> Layout:
+def _settle_layout(trainee: Trainee, base: Any, layout: Layout) -> Trainee:
+    """The layout asked for, or the fastest one in which this model on this machine keeps sequences apart."""
+    expected = lone_hidden(trainee)
+    for candidate in _candidates(layout, base, trainee):
+        tried = replace(trainee, layout=candidate)
+        if candidate == "varlen":
+            attention.register()
+        base.set_attn_implementation(attention.NAME if candidate == "varlen" else "sdpa")
+        if candidate == "padded" or layout_holds(tried, expected):
+            return tried
+    raise ModelError(
+        f"Sequences in the layout '{layout}' do not stay apart for a {type(base).__name__} on {trainee.device}; "
+        "use the layout 'padded' or 'auto'."
+    )
+
+
+def _candidates(layout: Layout, base: Any, trainee: Trainee) -> tuple[Layout, ...]:
     if layout != "auto":
-        return layout
-    if not device.startswith("cuda"):
-        return "padded"
+        return (layout,)
+    if not trainee.device.startswith("cuda"):
+        return ("padded",)
     config = base.config.get_text_config()
     heads = config.num_attention_heads
     groups = getattr(config, "num_key_value_heads", None) or heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    right = compute == torch.bfloat16 and attention.varlen_works(device, heads, groups, head_dim)
-    return "varlen" if right else "packed"
+    right = trainee.compute == torch.bfloat16 and attention.varlen_works(trainee.device, heads, groups, head_dim)
+    return ("varlen", "packed", "padded") if right else ("packed", "padded")
 
 
 def _head(base: Any) -> Head:
