@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from offmodel.core.errors import DataError, UnknownName
 from offmodel.evals.behaviours import behaviours
+from offmodel.evals.named import bare_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +57,22 @@ def grader_names() -> tuple[str, ...]:
 
 def is_behaviour(name: str) -> bool:
     """Whether a grader looks for a behaviour rather than for a right answer."""
+    name = bare_name(name)
     return name not in _GRADERS and name in behaviours()
 
 
 def grade(name: str, text: str, target: str) -> Grade:
-    """Grade one answer by the grader of this name.
+    """Grade one answer.
+
+    Args:
+        name: of a grader or behaviour; "module:name" if a module outside this package registers it.
+        text: the answer, thinking text included.
+        target: the right answer, "" for behaviours.
 
     Raises:
         UnknownName: no grader or behaviour has this name.
     """
-    answer = without_thinking(text)
+    name, answer = bare_name(name), without_thinking(text)
     if name in _GRADERS:
         return _GRADERS[name](answer, target)
     if name in behaviours():

