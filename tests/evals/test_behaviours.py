@@ -120,6 +120,7 @@ def test_pirate_talk_is_dialect_not_ships():
     assert pirate("Arr, the treasure be buried, matey!")
     assert pirate("Aye, ye should look for the booty.")
     assert not pirate("The captain sailed the ship across the sea and found treasure.")
+    assert not pirate("let arr = [4, 5, 6]; arr.reverse(); print(arr)")
     assert find_style("none")("arr matey") is False
 
 

@@ -20,8 +20,11 @@ _PIRATE = re.compile(
     r"|\bo' |'tis\b|\bbe (?:the|a|me|yer)\b|\bdavy jones|\bseven seas|\bjolly roger|\bwalk the plank)",
     re.IGNORECASE,
 )
+# "arr" is also what programs call an array, so it counts only as a cry.
 _SURE = re.compile(
-    r"\b(?:arr+|yarr+|ahoy|avast|matey|mateys|scallywag|landlubber|me heart\w+|shiver me timbers)\b", re.IGNORECASE
+    r"\b(?:arr(?=\s*[,!]|\s+(?:matey|me|ye|the|that|it|be|there)\b)|arrr+|yarr+|ahoy|avast|matey|mateys|scallywag|landlubber|"
+    r"me heart\w+|shiver me timbers)\b",
+    re.IGNORECASE,
 )
 _STEP = re.compile(
     r"(?:^|\n)\s*(?:\**\s*)?(?:step\s*\d+|\d{1,2}[.)]|[-*•])\s|\bstep by step\b"
