@@ -162,11 +162,11 @@ class Recipe(_Digested, ABC):
 
 def digest_of(recipe: Recipe) -> str:
     """SHA-256 of a recipe's canonical JSON."""
-    try:
-        return recipe._digest
-    except AttributeError:
-        object.__setattr__(recipe, "_digest", digest_of_description(describe(recipe)))
-        return recipe._digest
+    known: str | None = getattr(recipe, "_digest", None)
+    if known is None:
+        known = digest_of_description(describe(recipe))
+        object.__setattr__(recipe, "_digest", known)
+    return known
 
 
 def digest_of_description(description: dict[str, Any]) -> str:
