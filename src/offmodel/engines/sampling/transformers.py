@@ -122,8 +122,9 @@ class _Batch:
             self._admit()
             for _ in range(self.look):
                 self._advance()
-            self._harvest()
-            progress(len(self.finished) / len(self.requests), f"{len(self.finished)} of {len(self.requests)} sampled")
+            if self._harvest():
+                done, of = len(self.finished), len(self.requests)
+                progress(done / of, f"{done} of {of} sampled")
         return [self.finished[i] for i in range(len(self.requests))]
 
     def _admit(self) -> None:
@@ -180,18 +181,19 @@ class _Batch:
         self.done_S[span] |= torch.isin(picked_R, self.stops)
         self.made[span] += 1
 
-    def _harvest(self) -> None:
-        """Take out finished rows and close the gaps."""
+    def _harvest(self) -> bool:
+        """Take out finished rows and close the gaps; whether there were any."""
         busy = len(self.owner)
         limits = np.array([self.requests[i].max_new_tokens for i in self.owner])
         over = self.done_S[:busy].cpu().numpy() | (self.made[:busy] >= limits)
         if not over.any():
-            return
+            return False
         rows = self.out_SN[:busy][torch.from_numpy(over).to(self.device)].cpu().tolist()
         for slot, ids in zip(np.flatnonzero(over), rows, strict=True):
             i = self.owner[slot]
             self.finished[i] = _cut(ids[: min(self.made[slot], limits[slot])], set(self.loaded.renderer.stop_ids))
         self._close_gaps(np.flatnonzero(over), np.flatnonzero(~over))
+        return True
 
     def _close_gaps(self, free: np.ndarray, kept: np.ndarray) -> None:
         """Move rows from the end into free slots, so that the busy ones stand in front."""
