@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import ClassVar
 
 from offmodel.core.errors import GateError
-from offmodel.store.recipe import Facts, Job, Recipe
+from offmodel.flow.execution import Outcome, execute
+from offmodel.store.artifacts import Store
+from offmodel.store.recipe import Facts, Job, Recipe, Runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     rate: float
     steps: int
+
+
+def compute_alone(store: Store, *recipes: Recipe) -> list[Outcome]:
+    """Compute recipes one after the other in this process, without a runner."""
+    return [o for r in recipes for o in execute(store, [r], Runtime(), lambda _: lambda fraction, text="": None)]
 
 
 def log(text: str) -> None:
@@ -184,7 +191,7 @@ class Spy(Recipe):
     @classmethod
     def execute(cls, job: Job) -> Facts:
         root = job.out
-        while "tmp" != root.parent.name:
+        while root.parent.name != "tmp":
             root = root.parent
         files = [p for p in root.rglob("*") if p.is_file()]
         seen = [repr(job), str(root), *(str(p.relative_to(root)) for p in root.rglob("*"))]

@@ -14,6 +14,7 @@ from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_
 from offmodel.core.errors import RecipeError
 
 _NUMBERS = (bool, int, float)
+_OPEN = (Any, object, tuple, list, dict, set)
 _SCALARS = (NoneType, bool, int, float, str)
 
 
@@ -112,9 +113,7 @@ def _check_hint(hint: Any, where: str, parent: type, depth: int = 0) -> None:
                 raise RecipeError(f"{where} mixes recipes into a tuple of other values; give them their own field.")
             for a in inner:
                 _check_hint(a, where, parent, depth + 1)
-        elif get_origin(arm) is not Literal and (
-            not isinstance(arm, type) or arm in (Any, object, tuple, list, dict, set)
-        ):
+        elif get_origin(arm) is not Literal and (not isinstance(arm, type) or arm in _OPEN):
             raise RecipeError(
                 f"{where} is annotated {_name(arm)}, which has no canonical form; "
                 "use None, bool, int, float, str, tuples of them, frozen dataclasses or recipes."
