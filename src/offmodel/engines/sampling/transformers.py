@@ -23,7 +23,7 @@ from offmodel.engines.sampling.slots import Slots
 from offmodel.store.recipe import Progress, Runtime
 
 # Sequences that decode together. A CPU core gains nothing beyond 128; a GPU is bound by launches far longer.
-_SLOTS = {"cpu": 128, "cuda": 768}
+_SLOTS = {"cpu": 128, "cuda": 3072}
 # Steps between looks at which sequences have finished: each look waits for a GPU.
 _LOOK = {"cpu": 1, "cuda": 8}
 # Tokens of one forward pass over prompts.
