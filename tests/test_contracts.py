@@ -61,8 +61,14 @@ def test_studies_and_recipes_are_defined_without_heavy_packages() -> None:
     assert not loaded_by(*names) & set(HEAVY)
 
 
-def test_command_line_starts_light() -> None:
-    assert not loaded_by("offmodel.cli") & set(HEAVIER_THAN_A_HELP_TEXT)
+def test_help_starts_light() -> None:
+    loaded = loaded_by("offmodel.cli.app")
+    assert "typer" in loaded
+    assert not loaded & set(HEAVIER_THAN_A_HELP_TEXT)
+
+
+def test_commands_load_models_only_when_they_run() -> None:
+    assert not loaded_by("offmodel.cli") & set(HEAVY)
 
 
 def test_treatments_load_nothing_of_the_red_team() -> None:
