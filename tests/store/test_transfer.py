@@ -133,7 +133,7 @@ def test_damage_is_refused(tmp_path: Path, source: Store) -> None:
     with pytest.raises(StoreError, match=r"value\.json is damaged"):
         merge(there, [good, swapped])
     record = (number.folder / "record.json").read_bytes().replace(b'"seed": 1', b'"seed": 4', 1)
-    with pytest.raises(StoreError, match="record of .* is damaged"):
+    with pytest.raises(StoreError, match=r"record of .* is damaged"):
         merge(there, [good, forged(tmp_path / "record.tar.gz", f"{number.label}/record.json", record)])
     (tmp_path / "short.tar.gz").write_bytes(good.read_bytes()[:100])
     with pytest.raises(StoreError, match="cannot be read"):

@@ -56,7 +56,7 @@ def missing(targets: Sequence[Recipe], store: Store) -> dict[str, Recipe]:
             continue
         wanted[recipe.digest] = recipe
         stack += recipe.parents
-    return {d: r for d, r in closure(wanted.values()).items() if d in wanted}
+    return {d: r for d, r in closure(targets).items() if d in wanted}
 
 
 def select(targets: Sequence[Recipe], only: Mapping[str, str]) -> list[Recipe]:
@@ -80,7 +80,7 @@ def select(targets: Sequence[Recipe], only: Mapping[str, str]) -> list[Recipe]:
 
 
 def _with_value(targets: Sequence[Recipe], field: str, value: str) -> list[Recipe]:
-    tables = {d: _flat(r.kind, r) for d, r in closure(targets).items()}
+    tables = {d: _flat(f".{r.kind}", r) for d, r in closure(targets).items()}
     ending = "." + field
     if not any(path.endswith(ending) for table in tables.values() for path, _ in table):
         names = {path.rsplit(".", 1)[1] for table in tables.values() for path, _ in table}

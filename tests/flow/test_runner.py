@@ -1,0 +1,243 @@
+"""Runs: only what is missing, in processes that may die, beside other runs, with the same result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from toy_recipes import Cohort, Environment, Failing, Number, Total, Weights
+from toy_study import targets
+
+from offmodel.core.errors import GateError, RecipeError, RunError
+from offmodel.flow.graph import closure
+from offmodel.flow.runner import Ran, run
+from offmodel.store.artifacts import Store
+from offmodel.store.locks import try_lock
+from offmodel.store.maintenance import evict
+from offmodel.store.recipe import Recipe, Runtime
+from offmodel.store.workspace import work_key
+
+STUDY = Path(__file__).parent / "toy_study.py"
+
+
+def go(store: Store, *recipes: Recipe, workers: int = 0, runtime: Runtime | None = None) -> Ran:
+    return run(recipes, store=store, runtime=runtime or Runtime(), workers=workers)
+
+
+def contents(store: Store) -> dict[str, str]:
+    return {a.digest: a.content for a in store.all()}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Digests and contents of the toy study, computed without interruption."""
+    store = Store(tmp_path_factory.mktemp("reference") / "store")
+    run(targets(), store=store, runtime=Runtime(), workers=0)
+    return contents(store)
+
+
+def test_equal_recipes_are_computed_once(tmp_path: Path, executions: Path) -> None:
+    store = Store(tmp_path / "store")
+    first = go(store, Number(seed=1), Total(parts=(Number(seed=1), Number(seed=1))))
+    assert (first.computed, first.present) == (2, 0)
+    assert go(store, Number(seed=1)).computed == 0
+    again = go(store, Total(parts=(Number(seed=1), Number(seed=1))), runtime=Runtime(device="cuda:7", threads=3))
+    assert (again.computed, again.present) == (0, 2)
+    assert executions.read_text().count("number") == 1
+    assert go(store, Number(seed=1, lr=0.25)).computed == 1
+
+
+def test_results_are_given_in_the_targets_order(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    recipes = [Number(seed=i) for i in (3, 1, 2)]
+    assert [a.digest for a in go(store, *recipes).artifacts] == [r.digest for r in recipes]
+
+
+def test_worker_processes_give_what_this_process_gives(tmp_path: Path, reference: dict[str, str]) -> None:
+    store = Store(tmp_path / "store")
+    ran = go(store, *targets(), workers=2)
+    assert ran.computed == len(closure(targets()))
+    assert contents(store) == reference
+    assert not list(store.tmp.iterdir())
+    assert not list((store.root / "logs").iterdir())
+
+
+def test_workers_are_light_and_have_their_threads(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    ran = go(store, *(Environment(seed=i) for i in range(6)), workers=2, runtime=Runtime(threads=3))
+    facts = [a.record["facts"] for a in ran.artifacts]
+    assert all(f["heavy"] == [] for f in facts)
+    assert all(f["threads"] == "3" for f in facts)
+    assert len({f["pid"] for f in facts}) <= 2
+    assert os.getpid() not in {f["pid"] for f in facts}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ready_recipes_of_equal_key_are_computed_together(tmp_path: Path, executions: Path, workers: int) -> None:
+    store = Store(tmp_path / "store")
+    base = Weights(label="base")
+    cohort = [Cohort(seed=i, base=base) for i in range(5)]
+    go(store, *cohort, workers=workers)
+    assert executions.read_text().splitlines() == ["weights base", "group 5"]
+    record = store.artifact(cohort[2].digest).record
+    assert set(record["machine"]["group"]) == {c.digest for c in cohort}
+    assert json.loads((store.artifact(cohort[2].digest).payload / "value.json").read_text()) == 2
+    go(store, Cohort(seed=7, base=base), *cohort, workers=workers)
+    assert executions.read_text().splitlines()[2:] == ["alone 7"]
+
+
+def test_group_that_breaks_is_computed_one_by_one(tmp_path: Path, executions: Path) -> None:
+    store = Store(tmp_path / "store")
+    cohort = [Cohort(seed=i, base=Weights(label="base"), breaks_groups=True) for i in range(3)]
+    go(store, *cohort)
+    assert executions.read_text().splitlines() == ["weights base", "group 3", "alone 0", "alone 1", "alone 2"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_failing_recipe_stops_its_descendants_only(tmp_path: Path, workers: int) -> None:
+    store = Store(tmp_path / "store")
+    bad = Failing(how="user")
+    fine = Total(parts=(Number(seed=1),))
+    with pytest.raises(GateError) as caught:
+        go(store, Total(parts=(bad,), label="spoilt"), fine, workers=workers)
+    assert str(caught.value) == "The organism is not fit; train it longer."
+    assert any("failing/user" in note for note in caught.value.__notes__)
+    assert any("1 more could not be computed" in note for note in caught.value.__notes__)
+    assert store.find(fine) is not None
+    assert store.find(bad) is None
+    assert not store.failures.exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_traceback_of_a_bug_is_kept(tmp_path: Path, workers: int) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(RunError, match=r"failing/bug failed with ZeroDivisionError: a bug \(traceback in "):
+        go(store, Failing(how="bug"), workers=workers)
+    (path,) = store.failures.iterdir()
+    assert "Traceback" in path.read_text()
+    assert 'raise ZeroDivisionError("a bug")' in path.read_text()
+
+
+def test_worker_that_is_killed_is_replaced_and_its_task_resumed(tmp_path: Path, executions: Path) -> None:
+    store = Store(tmp_path / "store")
+    ran = go(store, Failing(how="die-once"), *(Number(seed=i) for i in range(4)), workers=2)
+    assert ran.artifacts[0].record["facts"] == {"resumed": True}
+    assert executions.read_text().count("failing") == 2
+
+
+def test_task_that_kills_twice_is_one_clear_error(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(RunError, match=r"failing/die died twice \(ended by SIGKILL; its last words: these are my last"):
+        go(store, Failing(how="die"), Number(seed=1), workers=1)
+    assert store.find(Number(seed=1)) is not None
+
+
+def test_recipe_that_workers_cannot_import_is_one_clear_error(tmp_path: Path) -> None:
+    class Local(Number):
+        __slots__ = ()
+
+    with pytest.raises(RecipeError, match="define it at the top of a module"):
+        go(Store(tmp_path / "store"), Local(seed=1), workers=1)
+    with pytest.raises(RecipeError, match="No module named 'no_such_plugin'"):
+        go(Store(tmp_path / "store"), Number(seed=1), workers=1, runtime=Runtime(plugins=("no_such_plugin",)))
+
+
+def test_evicted_weights_are_computed_again_when_needed(tmp_path: Path, executions: Path) -> None:
+    store = Store(tmp_path / "store")
+    base = Weights(label="base")
+    go(store, Cohort(seed=1, base=base))
+    before = contents(store)
+    evict(store, store.all())
+    assert go(store, base, Cohort(seed=1, base=base)).computed == 0
+    assert go(store, Cohort(seed=2, base=base)).computed == 2
+    assert not store.artifact(base.digest).record_only
+    assert before.items() <= contents(store).items()
+    assert "replaces" not in store.artifact(base.digest).record
+    assert executions.read_text().count("weights") == 2
+
+
+def test_other_bits_of_recomputed_weights_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    base = Weights(label="base")
+    go(store, base)
+    old = store.artifact(base.digest).content
+    evict(store, store.all())
+    original = Weights.execute.__func__  # pyright: ignore[reportFunctionMemberAccess]
+
+    def other(cls: type[Weights], job: object) -> dict[str, int]:
+        (job.out / "extra.json").write_text("1")  # pyright: ignore[reportAttributeAccessIssue]
+        return original(cls, job)
+
+    monkeypatch.setattr(Weights, "execute", classmethod(other))
+    go(store, Cohort(seed=1, base=base))
+    record = store.artifact(base.digest).record
+    assert record["content"] != old
+    assert record["replaces"]["content"] == old
+
+
+def start_study(store: Path, workers: int, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(STUDY), str(store), str(workers)],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, executions: Path, reference: dict[str, str]) -> None:
+    store = tmp_path / "store"
+    for pause in (0.25, 0.4, 0.5, 0.6, 0.7):
+        study = start_study(store, 2, TOY_SLEEP="0.08")
+        time.sleep(pause)
+        study.kill()
+        study.communicate()
+        if store.exists() and (store / "store.json").exists():
+            assert contents(Store(store)).items() <= reference.items()
+    time.sleep(0.3)  # the kernel ends the workers at once, but they may need a moment to go
+    for digest in reference:
+        lock = try_lock(store / "locks", work_key(digest))
+        assert lock is not None, "an orphan holds a lock"
+        lock.release()
+    study = start_study(store, 2)
+    _, errors = study.communicate()
+    assert study.returncode == 0, errors
+    assert contents(Store(store)) == reference
+    assert not list((store / "tmp").iterdir())
+
+
+def test_two_runs_share_the_work(tmp_path: Path, executions: Path, reference: dict[str, str]) -> None:
+    studies = [start_study(tmp_path / "store", 1, TOY_SLEEP="0.1") for _ in range(2)]
+    results = [s.communicate() for s in studies]
+    assert [s.returncode for s in studies] == [0, 0], results
+    assert contents(Store(tmp_path / "store")) == reference
+    singles = [line for line in executions.read_text().splitlines() if line.startswith(("number", "total", "weights"))]
+    assert len(singles) == len(set(singles)) == 16
+    computed = [int(out.split()[0]) for out, _ in results]
+    assert sum(computed) == len(reference)
+    assert min(computed) > 0
+
+
+def test_control_c_stops_cleanly(tmp_path: Path, executions: Path) -> None:
+    study = start_study(tmp_path / "store", 2, TOY_SLEEP="0.2")
+    while not executions.read_text():
+        time.sleep(0.05)
+    study.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    _, errors = study.communicate()
+    assert time.monotonic() - begun < 4
+    assert "KeyboardInterrupt" in errors.splitlines()[-1]
+    assert errors.count("Traceback") == 1, errors
+    for artifact in Store(tmp_path / "store").all():
+        assert artifact.record["files"]
+
+
+def test_overhead_of_a_task_is_small(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    begun = time.perf_counter()
+    go(store, *(Number(seed=i) for i in range(100)))
+    assert (time.perf_counter() - begun) / 100 < 0.02
