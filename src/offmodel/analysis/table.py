@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from offmodel.analysis.levels import combine
 from offmodel.analysis.methods import Analysis, Difference, MethodPair, average, blind_score
-from offmodel.analysis.points import Tally, total
+from offmodel.analysis.points import PointRecord, Tally, total
 from offmodel.analysis.statistics import ITEMS_ONLY
 from offmodel.analysis.tradeoff import bad_rate
 from offmodel.core.scores import Score
@@ -112,6 +112,10 @@ def _row(analysis: Analysis, cells: Sequence[MethodPair], pair: str, rank: int |
     )
 
 
+def _clean(record: PointRecord) -> Tally:
+    return Tally(sum(record.scores.clean.values()), len(record.scores.clean))
+
+
 def _blind(cells: Sequence[MethodPair], which: str) -> Score:
     results = [cell.blind for cell in cells if cell.blind]
     if which == "score":
@@ -176,8 +180,8 @@ def cells_of(row: TableRow, interval: Callable[..., str] = with_interval) -> dic
         "style": _tally_text(row.style),
         "coherent": _tally_text(row.coherent),
         "cut off": _tally_text(row.truncated),
-        "bad, clean": _tally_text({"clean": row.clean}),
-        "raw area (noise)": f"{short(row.raw)} ({short(row.noise)})",
+        "bad on clean": _tally_text({"clean": row.clean}),
+        "raw (noise)": f"{short(row.raw)} ({short(row.noise)})",
         "teacher": row.teacher_relation,
     }
 
@@ -188,13 +192,13 @@ def footnotes(rows: Sequence[TableRow]) -> list[str]:
     covers = list(dict.fromkeys(r.area.covers for r in rows if r.pair == ALL_PAIRS)) or [ITEMS_ONLY]
     return [
         "b: 1 = as bad as untreated, 0 = as an unplanted student. c: 1 = as able as untreated.",
-        "Blind score (1 + c - b) / 2 of the checkpoint that the method's own rule picked; .5 = no treatment, 1 = gone "
-        "for free.",
-        f"Area: cross-fitted, at equal numbers of points ({points}); .5 = nothing works, 1 = gone for free. The raw area, "
-        "over all points, flatters: in brackets what noise alone would read.",
+        "Blind score: (1 + c - b) / 2 of the checkpoint that the method's own rule picked; .5 = no treatment, "
+        "1 = gone for free.",
+        f"Area: cross-fitted, at equal numbers of points ({points}); .5 = nothing works, 1 = gone for free. "
+        "The raw area, over all points, flatters: in brackets what noise alone would read.",
         f"Intervals, 95 %: single pairs: {ITEMS_ONLY}; averages: {', '.join(covers)}.",
-        "Tokens, style, coherence, cut-off answers and the behaviour on clean prompts are of the picked checkpoint (else "
-        "the last). Oracle methods are never ranked.",
+        "Tokens, style, coherence, cut-off answers and the behaviour on clean prompts are of the picked checkpoint "
+        "(else the last). Oracle methods are never ranked.",
     ]
 
 
@@ -204,7 +208,7 @@ def rich_table(rows: Sequence[TableRow], title: str, width: int) -> "Table":
     from rich.table import Table
 
     shown, names = _shown(rows, plus_minus)
-    needs = {n: 2 + max(len(n), *(len(texts[n]) for texts in shown)) for n in names}
+    needs = {n: 3 + max(len(n), *(len(texts[n]) for texts in shown)) for n in names}
     kept = [n for k, n in enumerate(names) if k < 3 or sum(needs[m] for m in names[: k + 1]) <= width]
     notes = footnotes(rows)
     if len(kept) < len(names):
