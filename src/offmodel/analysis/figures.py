@@ -136,7 +136,7 @@ def _look() -> Iterator[None]:
                 "svg.fonttype": "none",  # text stays text: searchable, and read aloud by screen readers
                 "svg.hashsalt": "offmodel",  # the same figure is the same file
                 "font.family": "sans-serif",
-                "font.sans-serif": ["DejaVu Sans"],
+                "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
                 "figure.facecolor": "white",
             }
         )

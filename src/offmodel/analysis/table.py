@@ -209,7 +209,7 @@ def rich_table(rows: Sequence[TableRow], title: str, width: int) -> "Table":
 
     shown, names = _shown(rows, plus_minus)
     needs = {n: 3 + max(len(n), *(len(texts[n]) for texts in shown)) for n in names}
-    kept = [n for k, n in enumerate(names) if k < 3 or sum(needs[m] for m in names[: k + 1]) <= width]
+    kept = [n for k, n in enumerate(names) if k < 3 or sum(needs[m] for m in names[: k + 1]) < width]
     notes = footnotes(rows)
     if len(kept) < len(names):
         notes.append(f"Too wide for this terminal, see the report: {', '.join(n for n in names if n not in kept)}.")

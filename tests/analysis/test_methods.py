@@ -1,0 +1,158 @@
+"""A whole study: averages over pairs, comparisons, picks, ranks, and the tables made of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from offmodel.analysis.levels import ALL_LEVELS
+from offmodel.analysis.methods import analyse, differences
+from offmodel.analysis.points import Pick, Tally, pick_of
+from offmodel.analysis.simulate import Design, Truth, draw_study
+from offmodel.analysis.statistics import ITEMS_ONLY
+from offmodel.analysis.table import (
+    ALL_PAIRS,
+    NOT_RESOLVED,
+    cells_of,
+    difference_text,
+    markdown_table,
+    rich_table,
+    short,
+    table_rows,
+)
+from offmodel.core.errors import DataError
+
+GOOD = Truth(left=(0.6, 0.2), kept=(0.95, 0.8))
+POOR = Truth(left=(0.9, 0.7), kept=(0.8, 0.5))
+DESIGN = Design(pairs=2, seeds=2, n_capability=200, n_triggered=120, accuracy=0.7, planted=0.95, agreement=0.6)
+
+
+def study(design: Design = DESIGN, **methods: Truth):
+    rng = np.random.default_rng(0)
+    return draw_study(rng, design, methods or {"good": GOOD, "poor": POOR})
+
+
+def picks_at(records, step: int) -> list[Pick]:
+    return [pick_of(r) for r in records if r.step == step]
+
+
+def test_the_better_method_is_ranked_first_and_the_difference_is_clear():
+    records, baselines = study()
+    analysis = analyse(records, baselines, picks_at(records, 1))
+    rows = table_rows(analysis)
+    assert {r.method: r.rank for r in rows if r.pair == ALL_PAIRS} == {"good": 1, "poor": 2}
+    assert [r.rank for r in rows if r.pair != ALL_PAIRS] == [None] * 4
+    for measure, true in (("blind score", 0.8 - 0.4), ("area", None)):
+        (d,) = differences(analysis, measure)
+        assert (d.first, d.second, d.pairs) == ("good", "poor", 2)
+        assert d.clear
+        assert d.summary.score.covers == ITEMS_ONLY
+        if true:
+            assert d.summary.score.low < true < d.summary.score.high
+
+
+def test_comparisons_are_paired():
+    records, baselines = study(a=GOOD, b=GOOD)
+    analysis = analyse(records, baselines, picks_at(records, 0))
+    (d,) = differences(analysis, "blind score")
+    alone = [analysis.cells[m, "pair00"].blind.score.resampled.std() for m in "ab"]  # type: ignore[union-attr]
+    assert d.summary.error * 2**0.5 < 0.95 * (alone[0] ** 2 + alone[1] ** 2) ** 0.5
+    assert d.summary.score.low < 0 < d.summary.score.high
+    assert not d.clear
+
+
+def test_oracle_methods_are_shown_and_never_ranked_nor_do_they_set_the_number_of_points():
+    records, baselines = study(good=GOOD, poor=POOR, oracle=Truth(left=(0.0,), kept=(1.0,)))
+    records = [replace(r, oracle=r.method == "oracle") for r in records]
+    analysis = analyse(records, baselines, picks_at(records, 0))
+    rows = table_rows(analysis)
+    assert analysis.points_compared == 2
+    assert all(r.rank is None for r in rows if r.oracle)
+    assert sorted(r.rank for r in rows if r.rank) == [1, 2]
+    assert {d.first for d in differences(analysis, "area")} | {d.second for d in differences(analysis, "area")} == {
+        "good",
+        "poor",
+    }
+    assert cells_of(rows[-1])["#"] == "oracle"
+
+
+def test_nothing_depends_on_the_order_of_the_records():
+    records, baselines = study()
+    picks = picks_at(records, 1)
+    one = table_rows(analyse(records, baselines, picks))
+    other = table_rows(analyse(records[::-1], baselines[::-1], picks[::-1]))
+    assert {(r.method, r.pair): cells_of(r) for r in one} == {(r.method, r.pair): cells_of(r) for r in other}
+
+
+def test_six_pairs_are_a_sample():
+    records, baselines = study(replace(DESIGN, pairs=6, seeds=1))
+    row = next(r for r in table_rows(analyse(records, baselines)) if r.pair == ALL_PAIRS)
+    assert row.area.covers == ALL_LEVELS
+    assert row.score is None  # nothing was picked
+
+
+def test_tallies_and_tokens_are_of_the_picked_checkpoint():
+    records, baselines = study(replace(DESIGN, pairs=1))
+    records = [
+        replace(
+            r, style={"clean": Tally(10 * r.step, 40)}, tokens_by_author={"teacher": 100 * r.step, "organism": 5}
+        )
+        for r in records
+    ]  # fmt: skip
+    at_one = table_rows(analyse(records, baselines, picks_at(records, 1)))[0]
+    assert at_one.style["clean"] == Tally(20, 80)
+    assert at_one.tokens_by_author == {"teacher": 100, "organism": 5}
+    assert table_rows(analyse(records, baselines, picks_at(records, 0)))[0].style["clean"] == Tally(0, 80)
+
+
+@pytest.mark.parametrize("fault", ["baseline", "twice", "records", "pick"])
+def test_faulty_studies_get_one_clear_sentence(fault: str):
+    records, baselines = study()
+    picks: list[Pick] = []
+    if fault == "baseline":
+        baselines, message = baselines[:1], "no untreated organism"
+    elif fault == "twice":
+        records, message = [*records, records[0]], "Two records stand for"
+    elif fault == "records":
+        records, message = [], "nothing to report"
+    else:
+        picks, message = [Pick("pair00", "good", 0, "simulated", 99)], "was not evaluated"
+    with pytest.raises(DataError, match=message):
+        analyse(records, baselines, picks)
+
+
+@pytest.mark.parametrize("width", [80, 120, 240])
+def test_the_terminal_table_fits_and_names_what_it_leaves_out(width: int):
+    records, baselines = study()
+    rows = table_rows(analyse(records, baselines, picks_at(records, 1)))
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(rich_table(rows, "study", width))
+    text = console.export_text()
+    console.file.close()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "blind score" in text
+    assert ("Too wide for this terminal" in text) == (width < 240)
+
+
+def test_markdown_holds_every_row():
+    records, baselines = study()
+    rows = table_rows(analyse(records, baselines))
+    text = markdown_table(rows)
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 1 + len(rows)
+    assert NOT_RESOLVED in text
+    assert ITEMS_ONLY in text
+
+
+def test_numbers_are_short():
+    assert [short(v) for v in (0.5, 1.0, 0.996, -0.054, 0.0, -0.001, 1.25)] == [
+        ".50", "1.00", "1.00", "\u2212.05", "0", "0", "1.25",
+    ]  # fmt: skip
+
+
+def test_a_difference_that_is_clear_alone_but_not_among_many_says_so():
+    records, baselines = study()
+    (d,) = differences(analyse(records, baselines), "area")
+    assert difference_text(d).endswith(": clear.")
+    assert "Holm" in difference_text(replace(d, adjusted_p=0.2))
