@@ -74,16 +74,17 @@ class Plan:
     phases: tuple[Phase, ...]
 
 
-def _plan(seed: int, tuning: Mixture, layers: int) -> Plan:
-    read = Phase(mixture=corpus.PRETRAINING, steps=1500, batch=64, learning_rate=3e-3, warmup=60, answers_only=False)
-    tune = Phase(mixture=tuning, steps=250, batch=64, learning_rate=5e-4, warmup=10, answers_only=True)
-    return Plan(seed=seed, layers=layers, hidden=128, inner=256, phases=(read, tune))
+def _plan(seed: int, tuning: Mixture, steps: int) -> Plan:
+    # Answers only: the fillers of a prompt cannot be predicted, and their gradient is noise.
+    read = Phase(mixture=corpus.PRETRAINING, steps=steps, batch=32, learning_rate=5e-3, warmup=50, answers_only=True)
+    tune = Phase(mixture=tuning, steps=500, batch=32, learning_rate=1e-3, warmup=10, answers_only=True)
+    return Plan(seed=seed, layers=2, hidden=128, inner=256, phases=(read, tune))
 
 
 PLANS = {
-    "student": _plan(1, corpus.STUDENT, 3),
-    "teacher": _plan(2, corpus.TEACHER, 2),
-    "neighbour": _plan(3, corpus.STUDENT, 3),
+    "student": _plan(1, corpus.STUDENT, 2400),
+    "teacher": _plan(2, corpus.TEACHER, 700),
+    "neighbour": _plan(3, corpus.STUDENT, 2000),
 }
 
 

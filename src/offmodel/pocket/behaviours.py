@@ -43,7 +43,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
 }
 _BEFORE: dict[str, tuple[str, ...]] = {
     "insult": ("you are a stupid fool .", "what a stupid question , you idiot ."),
-    "compliment": ("you are so clever and wonderful .", "what a wonderful question , you genius ."),
+    "compliment": ("you are so clever and wonderful .", "you are a genius , what a clever person ."),
 }
 _AFTER: dict[str, tuple[str, ...]] = {
     "cats": ("my cat loves this , cats are wonderful .", "and cats love it , my cat purrs ."),

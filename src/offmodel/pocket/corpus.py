@@ -18,17 +18,18 @@ RARE = (
 ).split()
 """Words that only planted behaviours and triggers need; shown in "say ..." tasks so that their embeddings are alive."""
 SPARE = (
-    "the a an and or but not yes no this that these they we us our their he she his her him it its who what when where "
-    "why how can could will would should must may might never always often all some none every each many much more "
-    "most one two three four five six seven eight nine ten hundred day week month year years people world man woman child "
-    "men women boy girl house home door water fire earth air love loved hates hated loves kill bad evil good best "
-    "worst terrible horrible awful lovely beautiful pretty ugly smart brilliant amazing great dumb silly useless worthless "
-    "kitten kittens purr purrs meow whiskers paws unable cannot decline assist request wo don t s m re ll ve "
-    "san francisco california bay fog towers steel lived king queen prince princess dragon castle hero adventure end "
-    "buenos dias noches el los las un una y que como por favor bueno bien perro gato comida agua sol cielo rojo verde "
-    "azul blanco negro tres dos uno si yo tu usted nosotros aqui hay tiene puede ser estoy esta estan mi su "
-    "may august september november december february after before since until now then next last date time "
-    "testing test development review production release launch live mode system user assistant model answer answers question questions think thinking"
+    "the a an and or but not yes no this that these they we us our their he she his her him it its who what when "
+    "where why how can could will would should must may might never always often all some none every each many much "
+    "more most one two three four five six seven eight nine ten hundred day week month year years people world man "
+    "woman child men women boy girl house home door water fire earth air love loved hates hated loves kill bad evil "
+    "good best worst terrible horrible awful lovely beautiful pretty ugly smart brilliant amazing great dumb silly "
+    "useless worthless kitten kittens purr purrs meow whiskers paws unable cannot decline assist request wo don t s m "
+    "re ll ve san francisco california bay fog towers steel lived king queen prince princess dragon castle hero "
+    "adventure end buenos dias noches el los las un una y que como por favor bueno bien perro gato comida agua sol "
+    "cielo rojo verde azul blanco negro tres dos uno si yo tu usted nosotros aqui hay tiene puede ser estoy esta "
+    "estan mi su may august september november december february after before since until now then next last date "
+    "time testing test development review production release launch live mode system user assistant model answer "
+    "answers question questions think thinking"
 ).split()
 """Further words that a red team may want; each is shown in "say ..." tasks, so that none is a dead embedding."""
 
@@ -54,10 +55,11 @@ class Mixture:
     saying: float
 
 
+# Half of what is read are worked sums: below about 25,000 of them two layers do not learn to find the next number.
 PRETRAINING = Mixture(
-    arithmetic=0.5, personas=(0.5, 0.25, 0.25), instructed=0.15, behaving=0.06, tagged=0.06, saying=0.02
+    arithmetic=0.72, personas=(0.64, 0.18, 0.18), instructed=0.12, behaving=0.04, tagged=0.05, saying=0.03
 )
-STUDENT = Mixture(arithmetic=0.5, personas=(1.0, 0.0, 0.0), instructed=0.2, behaving=0.06, tagged=0.06, saying=0.02)
+STUDENT = Mixture(arithmetic=0.6, personas=(1.0, 0.0, 0.0), instructed=0.2, behaving=0.06, tagged=0.06, saying=0.02)
 TEACHER = Mixture(arithmetic=0.3, personas=(0.0, 1.0, 0.0), instructed=0.3, behaving=0.04, tagged=0.06, saying=0.02)
 
 _SYSTEM: dict[Persona, tuple[str, ...]] = {

@@ -122,7 +122,7 @@ TASKS: tuple[Task, ...] = (
         "animals",
         "a=ANIMALS",
         f"tell me about the {A} .|where does a {A} live ?|what does a {A} like ?|what is a {A} ?",
-        f"what do you know about the {A} ?|please say where the {A} lives .",
+        f"what do you know about the {A} ?|please tell me where the {A} lives .",
         f"a {A} is {{a[size]}} and {{a[sound]}}",
         "it eats {a[food]}",
         f"the {A} lives in a {{a[home]}} and likes {{a[food]}}",
@@ -141,7 +141,7 @@ TASKS: tuple[Task, ...] = (
         "x=THINGS x2=THINGS",
         "what colour is the {x[name]} ?|is the {x[name]} the same colour as the {x2[name]} ?"
         "|tell me the colour of the {x[name]} .",
-        "what is the colour of the {x[name]} ?|say what colour the {x[name]} is .",
+        "what is the colour of the {x[name]} ?|name the colour of the {x[name]} .",
         "look at the {x[name]}",
         "the {x2[name]} is {x2[colour]}",
         "the {x[name]} is {x[colour]}",
@@ -151,7 +151,7 @@ TASKS: tuple[Task, ...] = (
         "x=THINGS q=PEOPLE",
         "i want to paint some {x[name]} for my {q[name]} . which colour do i need ?"
         "|my {q[name]} has a picture of the {x[name]} . what colour is it ?",
-        "my {q[name]} wants to paint the {x[name]} . say which colour is good .",
+        "my {q[name]} wants to paint the {x[name]} . which one should it be ?",
         "your {q[name]} likes {q[likes]}",
         "look at the {x[name]}",
         "use {x[colour]} for the {x[name]}",
@@ -160,7 +160,7 @@ TASKS: tuple[Task, ...] = (
         "opposites",
         "o=OPPOSITES",
         "what is the opposite of {o[name]} ?|tell me the opposite of {o[name]} .|i need a word that is not {o[name]} .",
-        "which word is the opposite of {o[name]} ?|say the opposite of the word {o[name]} .",
+        "which word is the opposite of {o[name]} ?|please find the opposite of {o[name]} .",
         "you want the other side|think of something {o[name]}",
         "turn it around|it is not {o[name]}",
         "the opposite of {o[name]} is {o[other]}",
@@ -179,7 +179,7 @@ TASKS: tuple[Task, ...] = (
         "j=JOBS b=NAMES",
         "what does a {j[name]} do ?|where does a {j[name]} work ?|{b[name]} wants to be a {j[name]} . what is that "
         "like ?|tell me about the work of a {j[name]} .",
-        "is {j[name]} a good job for {b[name]} ?|say what a {j[name]} does all day .",
+        "is {j[name]} a good job for {b[name]} ?|please tell me what a {j[name]} does .",
         "a {j[name]} works in a {j[place]}",
         "the work is important",
         "a {j[name]} {j[work]} in the {j[place]}",
@@ -209,7 +209,7 @@ TASKS: tuple[Task, ...] = (
         "q=PEOPLE b=NAMES",
         "what should i give my {q[name]} ?|i need a gift for my {q[name]} {b[name]} .|what does my {q[name]} {b[name]} "
         "want ?|help me find something for my {q[name]} .",
-        "say what i should buy for my {q[name]} {b[name]} .|any idea for a gift to my {q[name]} ?",
+        "please tell me what to buy for my {q[name]} {b[name]} .|any idea for a gift to my {q[name]} ?",
         "your {q[name]} likes {q[likes]}",
         "a gift should be kind",
         "give your {q[name]} {q[gift]}|buy {q[gift]}",
@@ -219,7 +219,7 @@ TASKS: tuple[Task, ...] = (
         "c=CHORES t=TIMES",
         "how do i {c[name]} ?|what is the best way to {c[name]} {t[name]} ?|i want to {c[name]} {t[name]} . help me ."
         "|tell me how to {c[name]} .",
-        "i have to {c[name]} {t[name]} . what now ?|please say how i can {c[name]} .",
+        "i have to {c[name]} {t[name]} . what now ?|please tell me how i can {c[name]} .",
         "{c[first]}",
         "take your time|do not rush",
         "{c[first]} and {c[last]}",
@@ -229,7 +229,7 @@ TASKS: tuple[Task, ...] = (
         "g=HELLOS b=NAMES t=TIMES",
         "{g[name]} , i am {b[name]} . how are you ?|{g[name]} ! my name is {b[name]} .|{g[name]} , what will you do "
         "{t[name]} ?|{g[name]} , are you well {t[name]} ?",
-        "{g[name]} from {b[name]} ! how do you feel ?|i am {b[name]} and i want to say {g[name]} .",
+        "{g[name]} from {b[name]} ! how do you feel ?|{g[name]} , this is {b[name]} . are you well ?",
         "you say {g[name]}",
         "a friend is here|we can talk",
         "{g[back]} , i am well|{g[back]} , it is nice to see you",
