@@ -8,11 +8,12 @@ import pytest
 from toy_recipes import Cohort, Number, Total, Weights, compute_alone
 
 from offmodel.core.errors import RecipeError, UnknownName
+from offmodel.flow.execution import execute
 from offmodel.flow.graph import closure, missing, select
 from offmodel.flow.plan import chains, plan
 from offmodel.store.artifacts import Store
 from offmodel.store.maintenance import evict
-from offmodel.store.recipe import Recipe
+from offmodel.store.recipe import Recipe, Runtime
 
 
 def test_closure_holds_each_once_parents_first() -> None:
@@ -94,6 +95,17 @@ def test_plan_counts_and_says_what_it_knows(tmp_path: Path) -> None:
     assert second.bytes == 2000 + lines["number"].bytes
     compute_alone(store, numbers[3], *targets)
     assert plan(targets, store).seconds() == 0.0
+
+
+def test_cost_of_a_group_is_shared_among_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    base = Weights(label="base")
+    compute_alone(store, base)
+    monkeypatch.setenv("TOY_SLEEP", "0.3")  # the group sleeps once, before its first member is done
+    group = [Cohort(seed=i, base=base) for i in range(3)]
+    assert len(list(execute(store, group, Runtime(), lambda _: lambda fraction, text="": None))) == 3
+    cost = plan([Cohort(seed=9, base=base)], store).kinds[-1].cost
+    assert cost.seconds == pytest.approx(0.1, abs=0.03)
 
 
 def test_chains_are_the_longest_ways_to_an_end() -> None:

@@ -63,7 +63,7 @@ def test_worker_processes_give_what_this_process_gives(tmp_path: Path, reference
     assert ran.computed == len(closure(targets()))
     assert contents(store) == reference
     assert not list(store.tmp.iterdir())
-    assert not list((store.root / "logs").iterdir())
+    assert [p.read_text() for p in (store.root / "logs").iterdir()] == []
 
 
 def test_workers_are_light_and_have_their_threads(tmp_path: Path) -> None:
@@ -179,6 +179,16 @@ def test_other_bits_of_recomputed_weights_are_recorded(tmp_path: Path, monkeypat
     assert record["replaces"]["content"] == old
 
 
+def test_work_folder_left_after_publishing_is_removed_by_the_next_run(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    go(store, Number(seed=1))
+    other = store.tmp / work_key(Number(seed=2).digest)
+    for folder in (store.tmp / work_key(Number(seed=1).digest), other):
+        (folder / "inputs").mkdir(parents=True)
+    go(store, Number(seed=1))
+    assert list(store.tmp.iterdir()) == [other]
+
+
 def start_study(store: Path, workers: int, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(STUDY), str(store), str(workers)],
@@ -210,6 +220,21 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, executions: Pat
     assert not list((store / "tmp").iterdir())
 
 
+def test_worker_does_not_outlive_a_killed_run(tmp_path: Path, executions: Path) -> None:
+    study = start_study(tmp_path / "store", 1, TOY_SLEEP="30")
+    while not executions.read_text():
+        time.sleep(0.02)
+    running = [r.digest for r in closure(targets()).values() if not r.parents]
+    held = [d for d in running if try_lock(tmp_path / "store" / "locks", work_key(d)) is None]
+    assert len(held) == 1
+    study.kill()
+    study.communicate()
+    time.sleep(0.3)
+    lock = try_lock(tmp_path / "store" / "locks", work_key(held[0]))
+    assert lock is not None
+    lock.release()
+
+
 def test_two_runs_share_the_work(tmp_path: Path, executions: Path, reference: dict[str, str]) -> None:
     studies = [start_study(tmp_path / "store", 1, TOY_SLEEP="0.1") for _ in range(2)]
     results = [s.communicate() for s in studies]
@@ -238,6 +263,6 @@ def test_control_c_stops_cleanly(tmp_path: Path, executions: Path) -> None:
 
 def test_overhead_of_a_task_is_small(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    begun = time.perf_counter()
+    begun = time.process_time()  # wall time would measure the other tests' load
     go(store, *(Number(seed=i) for i in range(100)))
-    assert (time.perf_counter() - begun) / 100 < 0.02
+    assert (time.process_time() - begun) / 100 < 0.02

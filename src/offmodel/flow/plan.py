@@ -5,10 +5,11 @@ else a typical cost that the caller knows, else it is unknown and said to be. In
 for every kind.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from offmodel.flow.graph import closure, missing
 from offmodel.store.artifacts import Store
@@ -124,12 +125,23 @@ def estimate(kinds: Sequence[str], store: Store, *, typical: Typical | None = No
         records = [a.record for a in recent]
         if records:
             size = median(sum(f["bytes"] for f in r["files"].values()) for r in records)
-            found[kind] = Cost(median(r["seconds"] for r in records), round(size), "measured")
+            found[kind] = Cost(median(_seconds_each(records)), round(size), "measured")
         elif typical and kind in typical:
             found[kind] = Cost(*typical[kind], "typical")
         else:
             found[kind] = Cost(None, None, "unknown")
     return found
+
+
+def _seconds_each(records: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Seconds of each record, where members of a group count the group's mean.
+
+    A group may finish all of its members at once: then the first one's record holds nearly all of the time.
+    """
+    groups: defaultdict[str, list[float]] = defaultdict(list)
+    for record in records:
+        groups[min(record["machine"].get("group", [record["digest"]]))].append(record["seconds"])
+    return [sum(group) / len(group) for group in groups.values() for _ in group]
 
 
 def chains(todo: Mapping[str, Recipe], seconds: Mapping[str, float]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from offmodel.flow.worker import Told
 from offmodel.store.artifacts import Artifact, Store
 from offmodel.store.locks import attempt
 from offmodel.store.recipe import Recipe, Runtime
-from offmodel.store.workspace import work_key
+from offmodel.store.workspace import tidy, work_key
 
 _TICK = 0.5
 _SECONDS_BETWEEN_LOOKS = 0.3
@@ -73,13 +73,15 @@ def run(
     todo = missing(targets, store)
     costs = estimate(sorted({r.kind for r in todo.values()}), store, typical=typical)
     seconds = {k: _UNKNOWN_SECONDS if c.seconds is None else c.seconds for k, c in costs.items()}
-    present = len(closure(targets)) - len(todo)
+    everything = closure(targets)
+    present = len(everything) - len(todo)
     books = _Books(
         store=store,
         agenda=Agenda(todo, chains(todo, seconds)),
         board=Board(todo, present=present, costs=costs, workers=workers),
         watch=watch or Silent(),
     )
+    tidy(store, everything.values())
     if todo:
         store.probe()
         team = Processes(store, runtime, min(workers, len(todo))) if workers else Inline(store, runtime)

@@ -68,6 +68,14 @@ def work(pipe: Connection, root: str, runtime: Runtime, parent: int, log: str) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the runner decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     _redirect_output(Path(log))
+    try:
+        _serve(pipe, root, runtime)
+    finally:
+        # While Python shuts down, an exception from a handler would only be printed.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _serve(pipe: Connection, root: str, runtime: Runtime) -> None:
     voice = Voice(pipe)
     store: Store | None = None
     while True:
@@ -105,7 +113,7 @@ class Voice:
         try:
             with self._lock:
                 self._pipe.send(message)
-        except BrokenPipeError:
+        except OSError:  # closed, with or without messages that nobody read
             os._exit(1)
 
     def progress(self, digest: str) -> Progress:

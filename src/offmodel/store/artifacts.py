@@ -167,7 +167,7 @@ def open_artifact(folder: Path) -> Artifact | None:
     return Artifact(folder=folder, record_only=(folder / EVICTED).exists(), stamp=stamp)
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=4096)
 def _read_record(path: Path, stamp: int) -> dict[str, Any]:  # the stamp makes a rewritten record another entry
     try:
         record = json.loads(path.read_bytes())

@@ -9,6 +9,7 @@ scratch is found again after a kill.
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from typing import Any, final
 
 from offmodel.core.errors import RunError, StoreError
 from offmodel.store.artifacts import PAYLOAD, Artifact, Store
+from offmodel.store.locks import attempt
 from offmodel.store.recipe import Job, Payload, Progress, Recipe, Runtime, holds_parents
 
 
@@ -128,6 +130,18 @@ def check_inputs(store: Store, recipe: Recipe) -> None:
                     f"{recipe.kind}/{recipe.name()} wrote into its input '{field}' ({name}), which damages the store; "
                     f"let it write to job.out only, and delete {artifact.folder}."
                 )
+
+
+def tidy(store: Store, recipes: Iterable[Recipe]) -> None:
+    """Remove work folders of recipes whose artifacts are there: a kill came between publishing and cleaning up."""
+    left = {e.name for e in store.tmp.iterdir()} if store.tmp.is_dir() else set()
+    for recipe in recipes if left else ():
+        key = work_key(recipe.digest)
+        if key in left:
+            with attempt(store.locks, key) as free:
+                artifact = store.find(recipe)
+                if free and artifact is not None and not artifact.record_only:
+                    remove(store.tmp / key)
 
 
 def remove(folder: Path) -> None:
