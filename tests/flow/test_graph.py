@@ -70,6 +70,9 @@ def test_slices(tmp_path: Path) -> None:
     assert select(targets, {"seed": "1"}) == targets[2:]
     assert select(targets, {"number.seed": "1", "lr": "0.0001"}) == [targets[2]]
     assert select(targets, {"total.label": "s0"}) == targets[:2]
+    base = Weights(label="baseline")
+    assert select([*targets, base], {"seed": "1"}) == [*targets[2:], base]
+    assert select([*targets, base], {"weights.label": "baseline"}) == [*targets, base]
     with pytest.raises(UnknownName, match="did you mean 'seed'"):
         select(targets, {"sede": "1"})
     with pytest.raises(RecipeError, match=r"No target has seed=7; values that occur: 0, 1\."):

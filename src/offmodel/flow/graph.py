@@ -60,7 +60,10 @@ def missing(targets: Sequence[Recipe], store: Store) -> dict[str, Recipe]:
 
 
 def select(targets: Sequence[Recipe], only: Mapping[str, str]) -> list[Recipe]:
-    """The targets of a slice: those in whose closure every named field takes the value asked for.
+    """The targets of a slice: those in whose closure every named field takes the value asked for, or does not occur.
+
+    Targets without the field are kept because they are what the others are measured against: with
+    `method=pirate_sft`, the scores of the untreated organisms.
 
     A field is named by the end of its dotted path, such as "seed", "sft.seed" or "treatment.sft.seed", where the
     first part may be the kind of the recipe that holds it.
@@ -85,17 +88,13 @@ def _with_value(targets: Sequence[Recipe], field: str, value: str) -> list[Recip
     if not any(path.endswith(ending) for table in tables.values() for path, _ in table):
         names = {path.rsplit(".", 1)[1] for table in tables.values() for path, _ in table}
         raise UnknownName("field", field, names)
-    values: set[str] = set()
-    chosen: list[Recipe] = []
-    for target in targets:
-        found = {v for d in closure([target]) for path, v in tables[d] if path.endswith(ending)}
-        values |= {_text(v) for v in found}
-        if any(_equal(v, value) for v in found):
-            chosen.append(target)
-    if not chosen:
-        some = ", ".join(sorted(values)[:8]) + (" ..." if len(values) > 8 else "")
+    found = [{v for d in closure([t]) for path, v in tables[d] if path.endswith(ending)} for t in targets]
+    matches = [any(_equal(v, value) for v in values) for values in found]
+    if not any(matches):
+        values = sorted({_text(v) for values in found for v in values})
+        some = ", ".join(values[:8]) + (" ..." if len(values) > 8 else "")
         raise RecipeError(f"No target has {field}={value}; values that occur: {some}.")
-    return chosen
+    return [t for t, match, values in zip(targets, matches, found, strict=True) if match or not values]
 
 
 def _flat(path: str, value: Any) -> list[tuple[str, Any]]:

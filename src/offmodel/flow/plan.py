@@ -15,7 +15,7 @@ from offmodel.flow.graph import closure, missing
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
 
-Typical = Mapping[str, tuple[float, int]]
+Typical = Mapping[str, tuple[float, float]]
 """Typical seconds and bytes of one artifact, by kind."""
 Basis = Literal["measured", "typical", "unknown"]
 _RECORDS_READ = 40  # more records of a kind hardly move its median, and reading thousands of them takes seconds
@@ -127,7 +127,7 @@ def estimate(kinds: Sequence[str], store: Store, *, typical: Typical | None = No
             size = median(sum(f["bytes"] for f in r["files"].values()) for r in records)
             found[kind] = Cost(median(_seconds_each(records)), round(size), "measured")
         elif typical and kind in typical:
-            found[kind] = Cost(*typical[kind], "typical")
+            found[kind] = Cost(typical[kind][0], round(typical[kind][1]), "typical")
         else:
             found[kind] = Cost(None, None, "unknown")
     return found
