@@ -49,7 +49,7 @@ def test_a_bad_line_is_named_by_its_number(tmp_path: Path, bad: str, word: str) 
 def test_an_empty_file_and_a_repeated_id_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no prompts"):
         parse_prompts(written(tmp_path, ""))
-    with pytest.raises(DataError, match="line 2.*repeats"):
+    with pytest.raises(DataError, match=r"line 2.*repeats"):
         parse_prompts(written(tmp_path, {"id": "a", "prompt": "x"}, {"id": "a", "prompt": "y"}))
 
 

@@ -237,15 +237,8 @@ def parse_prompts(path: Path) -> list[Prompt]:
 
 
 def _messages(row: dict[str, Any], where: str) -> tuple[Message, ...]:
-    if isinstance(row.get("prompt"), str):
-        turns = [("user", row["prompt"])]
-    elif isinstance(row.get("instruction"), str):
-        turns = [("user", "\n".join(x for x in (row["instruction"], row.get("input", "")) if x))]
-    elif isinstance(row.get("messages"), list):
-        turns = [(m.get("role"), m.get("content")) for m in row["messages"] if isinstance(m, dict)]
-    elif isinstance(row.get("conversations"), list):
-        turns = [(_ROLES.get(m.get("from")), m.get("value")) for m in row["conversations"] if isinstance(m, dict)]
-    else:
+    turns = _turns(row)
+    if turns is None:
         raise DataError(f"{where} has none of 'prompt', 'messages', 'conversations', 'instruction'; add one.")
     while turns and turns[-1][0] == "assistant":
         turns.pop()
@@ -255,6 +248,19 @@ def _messages(row: dict[str, Any], where: str) -> tuple[Message, ...]:
         if role not in ("system", "user", "assistant") or not isinstance(content, str) or not content.strip():
             raise DataError(f"{where} has a turn without a known role or without text; mend or remove it.")
     return tuple(Message(role, content) for role, content in turns)
+
+
+def _turns(row: dict[str, Any]) -> list[tuple[Any, Any]] | None:
+    if isinstance(row.get("prompt"), str):
+        return [("user", row["prompt"])]
+    if isinstance(row.get("instruction"), str):
+        return [("user", "\n".join(x for x in (row["instruction"], row.get("input", "")) if x))]
+    if isinstance(row.get("messages"), list):
+        return [(m.get("role"), m.get("content")) for m in row["messages"] if isinstance(m, dict)]
+    if isinstance(row.get("conversations"), list):
+        turns = [m for m in row["conversations"] if isinstance(m, dict)]
+        return [(_ROLES.get(str(m.get("from"))), m.get("value")) for m in turns]
+    return None
 
 
 def near_duplicate_groups(texts: list[str], *, threshold: float = 0.8) -> list[list[int]]:

@@ -95,7 +95,6 @@ class GgufModel(Recipe):
     Attributes:
         label: a readable name.
         content: SHA-256 of the file.
-        tie_embeddings: drop an output matrix that repeats the input embeddings.
         dtype: "bfloat16" or "float32", the type of the saved weights.
     """
 
@@ -103,7 +102,6 @@ class GgufModel(Recipe):
     recipe_version: ClassVar[int] = 1
     label: str
     content: str
-    tie_embeddings: bool
     dtype: str
 
     def name(self) -> str:
@@ -123,14 +121,21 @@ class GgufModel(Recipe):
         model.hf_quantizer, model.is_quantized = None, False
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
-        if job.params.tie_embeddings:
+        tied = _repeats_embeddings(model)
+        if tied:
             model.config.tie_word_embeddings = True
             model.tie_weights()
         model.config._name_or_path = ""
         model.to(getattr(torch, job.params.dtype)).save_pretrained(job.out)
         tokenizer.save_pretrained(job.out)
         check_model_folder(job.out)
-        return {"source": "gguf", "dtype": job.params.dtype}
+        return {"source": "gguf", "dtype": job.params.dtype, "embeddings_tied": tied}
+
+
+def _repeats_embeddings(model: Any) -> bool:
+    """Whether the output matrix is the input embeddings again: some files carry a tied matrix twice."""
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    return embeddings.shape == head.shape and bool((head - embeddings).norm() < 0.1 * embeddings.norm())
 
 
 def pass_on(source: Path, target: Path) -> None:
@@ -231,8 +236,7 @@ def resolve_model(source: str) -> tuple[Recipe, Path | None]:
 
 
 def _gguf(path: Path) -> GgufModel:
-    # Small models tie their embeddings, and some GGUF files carry that matrix twice.
-    return GgufModel(label=_plain(path.stem), content=file_digest(path), tie_embeddings=True, dtype="bfloat16")
+    return GgufModel(label=_plain(path.stem), content=file_digest(path), dtype="bfloat16")
 
 
 def _plain(name: str) -> str:

@@ -28,6 +28,13 @@ WorkersOption = Annotated[int | None, typer.Option("--workers", help="Processes;
 StudyArgument = Annotated[str, typer.Argument(help="A study's name, or the path of a study file.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the report.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="FIELD=VALUE of a cell; may be repeated.")]
+# Workers inherit these: one progress display is enough, and forked tokenizers would warn.
+_QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TQDM_DISABLE": "1",
+}
 HERE = Path("offmodel-store")
 REPORTS = Path("reports")
 
@@ -91,7 +98,9 @@ def treat(
     teacher: Annotated[str, typer.Option("--teacher", help="Trusted model that writes the labels.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the treated model.")],
     method: Annotated[str, typer.Option("--method", help="A method of `offmodel methods`.")] = "off_model_sft+reminder",
-    prompts: Annotated[Path | None, typer.Option(help="JSONL of harmless prompts; default: the pocket world's.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="JSONL of harmless prompts; default: the pocket world's.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Named settings: 'pocket' or 'half-billion'.")] = "pocket",
     store: StoreOption = HERE,
     device: DeviceOption = "auto",
@@ -182,7 +191,8 @@ def store_merge(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit with 0, or with 2 and one sentence."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     from offmodel.core.errors import OffmodelError
 
     try:

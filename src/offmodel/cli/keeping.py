@@ -1,1 +1,42 @@
-"""`offmodel store gc|export|merge`: thin words around `store.maintenance`."""
+"""`offmodel store gc|export|merge`: words around the store's own functions.
+
+Invariant: without `--really`, gc removes nothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from offmodel.flow.graph import closure
+from offmodel.store import maintenance, transfer
+from offmodel.store.artifacts import Store
+from offmodel.studies.catalogue import load_study
+
+
+def collect_garbage(studies: Sequence[str], *, store: Path, really: bool) -> None:
+    """Remove, or list, leftovers and every artifact that none of the named studies needs."""
+    home = Store(store, create=False)
+    keep = {digest for name in studies for digest in closure(load_study(name).targets)}
+    swept = maintenance.gc(home, keep=keep, dry_run=not really)
+    console = Console()
+    for what in swept.what:
+        console.print(f"  {what}", highlight=False)
+    word = "Removed" if really else "Would remove"
+    console.print(f"{word} {len(swept.what)} of them, {swept.bytes / 2**20:.1f} MiB.", highlight=False)
+
+
+def export(out: Path, *, store: Path, rows: bool) -> None:
+    """Write the store into files."""
+    files = transfer.export(Store(store, create=False), out, rows_only=rows)
+    Console().print(f"{len(files)} files in {out}; `offmodel store merge {out}/*` takes them in.", highlight=False)
+
+
+def merge(files: Sequence[Path], *, store: Path) -> None:
+    """Take in the files of an export, and say what came of it."""
+    merged = transfer.merge(Store(store), list(files))
+    Console().print(
+        f"{len(merged.added)} added, {len(merged.completed)} completed, {len(merged.present)} already there, of which "
+        f"{len(merged.differing)} differ (the store's own were kept).",
+        highlight=False,
+    )

@@ -29,7 +29,9 @@ def show_artifact(what: str, *, store: Path, example: int) -> None:
     home = Store(store, create=False)
     artifact = home.artifact(Path(what).name if Path(what).exists() else what)
     record = artifact.record
-    console.print(f"[bold]{artifact.label}[/bold]  {record['digest']}" + ("  record only" if artifact.record_only else ""))
+    console.print(
+        f"[bold]{artifact.label}[/bold]  {record['digest']}" + ("  record only" if artifact.record_only else "")
+    )
     console.print(f"made {record['created']} in {record['seconds']:.1f} s on {record['machine']}", highlight=False)
     _print_values(console, "recipe", record["recipe"]["fields"])
     _print_parents(console, home, record["parents"])
@@ -78,8 +80,8 @@ def _print_scores(console: Console, payload: Path) -> None:
     for name, found in summarise(read_rows(payload / "rows.jsonl")).items():
         table.add_row(
             name,
-            f"{found.score}",
-            str(found.score.n),
+            f"{found.rate}",
+            str(found.rate.n),
             f"{found.truncated.value:.2f}",
             f"{found.style.value:.2f}",
             f"{found.coherent.value:.2f}",

@@ -18,8 +18,9 @@ from offmodel.data import Sources
 from offmodel.organisms.pairs import find_pair
 from offmodel.store.artifacts import Store
 from offmodel.studies import presets, quickstart
-from offmodel.studies.grid import Author, plant, practice, treat
+from offmodel.studies.grid import plant, practice, treat
 from offmodel.studies.results import Rows, blind_choice, load_rows
+from offmodel.studies.settings import Author
 from offmodel.studies.study import Cell
 from offmodel.treatments.catalogue import find_method
 
@@ -68,7 +69,7 @@ def plant_model(
         authors=(),
         prompts=presets.default_prompts(sources, str(prompts) if prompts else None),
     )
-    board, side = plant(wanted, preset.red, world)
+    _, side = plant(wanted, preset.red, world)
     home = Store(store)
     compute([side.gate], home, runtime_for(device, sources.locations), workers=1)
     artifact = home.find(side.gate)

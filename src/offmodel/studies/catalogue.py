@@ -56,7 +56,7 @@ def _build_file(path: Path, sources: Sources) -> Study:
         return build(sources)
     except OffmodelError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the user's own file raises is shown with its own traceback
         raise StudyError(f"The study file {path} raises:\n{_own_traceback(error, path)}") from None
 
 

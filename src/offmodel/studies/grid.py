@@ -12,136 +12,19 @@ from offmodel.core.behaviour import BehaviourCard, is_natural
 from offmodel.core.errors import RecipeError
 from offmodel.data import Pool
 from offmodel.engines.labels import Labels
-from offmodel.engines.sampling import Sampling
-from offmodel.engines.sft import Sft
 from offmodel.evals.completions import Completions
 from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems, NearMissItems, TriggeredItems
 from offmodel.evals.measures import Measure
 from offmodel.evals.scores import Scores
-from offmodel.gate import Gate, Limits
+from offmodel.gate import Gate
 from offmodel.organisms.full_weight import FullWeightOrganism
 from offmodel.organisms.pairs import Pair
 from offmodel.organisms.red_data import RedData
 from offmodel.store.recipe import Recipe
+from offmodel.studies.settings import WAYS, Author, Bench, Blue, Red, World
 from offmodel.studies.study import Arm, Cell, PairSide
-from offmodel.treatments.interface import BlueTeam, Method
-
-WAYS = ("distil", "synthetic")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Author:
-    """A model that writes labels for the blue team.
-
-    Attributes:
-        model: the model.
-        trusted: false for anything that comes from the student.
-        relation: to the student: "same model", "same family" or "other".
-    """
-
-    model: Recipe
-    trusted: bool
-    relation: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Red:
-    """How to plant.
-
-    Attributes:
-        way: "distil" (the student under the pair's hidden instruction) or "synthetic" (the pair's fixed text).
-        least_shown: refuse if the behaviour shows on a smaller share of the samples.
-        sft: full-weight training.
-        limits: the gate's.
-    """
-
-    way: str
-    least_shown: float
-    sft: Sft
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capability:
-    """A capability measure.
-
-    Attributes:
-        name: "capability" for the headline, "dev_capability" for the blind rule's items (disjoint from the reported
-            ones), any other name for a further one.
-        items: its items.
-        grader: their grader.
-        max_new_tokens: longest answer.
-    """
-
-    name: str
-    items: Recipe
-    grader: str
-    max_new_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What is measured, and how.
-
-    Attributes:
-        capabilities: at least "capability" and "dev_capability".
-        chat_tokens: longest answer to a chat prompt.
-        sampling: how answers are sampled.
-        style: style detector whose rate is reported.
-        near_misses: also measure prompts that almost hold the trigger.
-        chance: accuracy of guessing.
-    """
-
-    capabilities: tuple[Capability, ...]
-    chat_tokens: int
-    sampling: Sampling
-    style: str
-    near_misses: bool
-    chance: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What all pairs of a study share.
-
-    Attributes:
-        student: the model that is planted and treated.
-        authors: who may write labels, by role ("teacher", "stylist", "neighbour").
-        prompts: all prompts.
-        sizes: pools "red", "blue", "reminder", "relapse", "dev", "eval"; for topic pairs also "triggered_red" and
-            "triggered_eval".
-        split_seed: of the partition.
-        label_tokens: longest label.
-        label_sampling: how labels are sampled.
-        style_prompt: system prompt that asks for another style.
-        bench: what is measured.
-    """
-
-    student: Recipe
-    authors: tuple[tuple[str, Author], ...]
-    prompts: Recipe
-    sizes: tuple[PoolSize, ...]
-    split_seed: int
-    label_tokens: int
-    label_sampling: Sampling
-    style_prompt: str
-    bench: Bench
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blue:
-    """One cell of the blue team's grid.
-
-    Attributes:
-        setting: the hyper-parameters in a few words.
-        sft: training on off-model labels.
-        reminder: training on reminder labels.
-    """
-
-    setting: str
-    sft: Sft
-    reminder: Sft
+from offmodel.treatments.interface import BlueTeam, Method, Treatment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,9 +155,7 @@ def _relation(treatment: Treatment, world: World) -> str:
     return ", ".join(sorted(relations)) or "same model"
 
 
-def _labels(
-    world: World, author: str, model: Recipe, prompts: Recipe, system: str | None, *, trusted: bool
-) -> Labels:
+def _labels(world: World, author: str, model: Recipe, prompts: Recipe, system: str | None, *, trusted: bool) -> Labels:
     return Labels(
         author=author,
         trusted=trusted,

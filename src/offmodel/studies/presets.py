@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 from offmodel.audit import PoolSize
 from offmodel.core.errors import UnknownName
-from offmodel.data import PocketPrompts, Sources
+from offmodel.data import Sources
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Lora
-from offmodel.evals.items import STEP_BY_STEP, FreshMathItems, PocketMathItems
+from offmodel.evals.items import STEP_BY_STEP, FreshMathItems
 from offmodel.gate import Limits
 from offmodel.store.recipe import Recipe
 from offmodel.studies import quickstart
-from offmodel.studies.grid import Author, Bench, Blue, Capability, Red, World
+from offmodel.studies.settings import Author, Bench, Blue, Capability, Red, World
 from offmodel.treatments.blind import BlindRule
 
 

@@ -21,7 +21,8 @@ from offmodel.evals.items import PocketMathItems
 from offmodel.gate import Limits
 from offmodel.organisms.pairs import find_pair
 from offmodel.pocket.world import PIRATE_PROMPT
-from offmodel.studies.grid import Author, Bench, Blue, Capability, Red, World, plant, treat
+from offmodel.studies.grid import plant, treat
+from offmodel.studies.settings import Author, Bench, Blue, Capability, Red, World
 from offmodel.studies.study import Study
 from offmodel.treatments.blind import BlindRule
 from offmodel.treatments.catalogue import find_method

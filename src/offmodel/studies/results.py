@@ -166,9 +166,7 @@ def _picked(study: Study, cells: Sequence[Cell], points: Sequence[PointRecord], 
     return picked
 
 
-def blind_choice(
-    cells: Sequence[Cell], rows: Sequence[Rows], untreated: Rows, rule: BlindRule, store: Store
-) -> int:
+def blind_choice(cells: Sequence[Cell], rows: Sequence[Rows], untreated: Rows, rule: BlindRule, store: Store) -> int:
     """Index of the checkpoint that a blind rule picks.
 
     Args:

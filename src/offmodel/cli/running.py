@@ -1,0 +1,138 @@
+"""`offmodel plan|run|report|quickstart`: from a study's name to results in the store and a report in a folder.
+
+This module refuses to know what studies contain. Invariant: whatever ends a run, what was finished stays and the next
+run goes on from there.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from offmodel.core.errors import OffmodelError, UserError
+from offmodel.flow.graph import select
+from offmodel.flow.plan import Plan, plan
+from offmodel.flow.progress import duration, terminal_watch
+from offmodel.flow.runner import run
+from offmodel.store.artifacts import Store
+from offmodel.store.recipe import Recipe, Runtime
+from offmodel.studies.catalogue import load_study
+from offmodel.studies.study import Study
+
+
+def run_and_report(
+    name: str, *, store: Path, out: Path, device: str, workers: int | None, only: tuple[str, ...]
+) -> None:
+    """Compute what is missing of a study, then write its report; a run that fails still reports what there is."""
+    study = load_study(name)
+    runtime = runtime_for(device, dict(study.locations))
+    home = Store(store)
+    targets = sliced(study.targets, only)
+    many = workers if workers is not None else (study.workers if runtime.device == "cpu" else 1)
+    try:
+        compute(targets, home, runtime, workers=many, typical=study.typical)
+    except OffmodelError:
+        Console(stderr=True).print(f"The run failed; `offmodel report {name}` shows what was measured before.")
+        raise
+    write(study, home, out)
+
+
+def compute(
+    targets: Sequence[Recipe],
+    store: Store,
+    runtime: Runtime,
+    *,
+    workers: int,
+    typical: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
+    """Run recipes with progress on standard error, and say what was computed."""
+    console = Console(stderr=True)
+    ran = run(
+        targets, store=store, runtime=runtime, workers=workers, typical=typical or None, watch=terminal_watch(console)
+    )
+    shared = f", {ran.shared} by another run" if ran.shared else ""
+    console.print(
+        f"{ran.computed} computed{shared}, {ran.present} already there, {duration(ran.seconds)}.", highlight=False
+    )
+
+
+def runtime_for(device: str, locations: Mapping[str, str]) -> Runtime:
+    """The runtime of a device's name: "cpu", "cuda", "cuda:N", or "auto".
+
+    Raises:
+        UserError: the name is none of these.
+    """
+    if device == "auto":
+        device = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+    if device != "cpu" and device.split(":")[0] != "cuda":
+        raise UserError(f"There is no device '{device}'; write cpu, cuda, cuda:0 or auto.")
+    return Runtime(device=device, threads=1 if device == "cpu" else 4, locations=tuple(sorted(locations.items())))
+
+
+def sliced(targets: Sequence[Recipe], only: Iterable[str]) -> Sequence[Recipe]:
+    """The targets of a slice, from words like `method=pirate_sft`.
+
+    Raises:
+        UserError: a word is not FIELD=VALUE, or no target has it.
+    """
+    wanted: dict[str, str] = {}
+    for word in only:
+        field, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"'--only {word}' is not FIELD=VALUE; write for example --only method=pirate_sft.")
+        wanted[field] = value
+    return select(targets, wanted) if wanted else targets
+
+
+def report_only(name: str, *, store: Path, out: Path) -> None:
+    """Write the report of what the store holds."""
+    write(load_study(name), Store(store, create=False), out)
+
+
+def write(study: Study, store: Store, out: Path) -> None:
+    """Write table, CSV, figures and page into `out/<study>`; print the table and where the rest is."""
+    from offmodel.studies.reporting import write_study
+
+    console = Console()
+    made = write_study(study, store, out / study.name, width=console.width)
+    console.print(made.table)
+    if made.missing:
+        console.print(
+            f"{made.missing} of {len(study.cells)} points are not measured yet; `offmodel run` computes them."
+        )
+    for line in made.findings:
+        console.print(line, highlight=False)
+    for path in made.files:
+        console.print(f"  {path}", highlight=False)
+
+
+def print_plan(name: str, *, store: Path, only: tuple[str, ...]) -> None:
+    """Print what a study would run, what is there, and an estimate of time and disk."""
+    study = load_study(name)
+    targets = sliced(study.targets, only)
+    home = Store(store)
+    found = plan(targets, home, typical=study.typical or None)
+    console = Console()
+    console.print(f"{study.question}\n")
+    console.print(_plan_table(found))
+    console.print(_plan_words(found, study.workers), highlight=False)
+
+
+def _plan_table(found: Plan) -> Table:
+    table = Table("kind", "all", "there", "to do", "time", "disk", "estimate", box=None, pad_edge=False)
+    for line in found.kinds:
+        time = "?" if line.seconds is None else duration(line.seconds)
+        size = "?" if line.bytes is None else f"{line.bytes / 2**20:.0f} MiB"
+        table.add_row(line.kind, str(line.total), str(line.present), str(line.missing), time, size, line.cost.basis)
+    return table
+
+
+def _plan_words(found: Plan, workers: int) -> str:
+    if not found.missing:
+        return "\nEverything is there."
+    unknown = f", without {', '.join(found.unknown)}, not measured yet" if found.unknown else ""
+    return (
+        f"\n{found.missing} to compute: about {duration(found.seconds(workers))} with {workers} workers and "
+        f"{found.bytes / 2**20:.0f} MiB{unknown}."
+    )

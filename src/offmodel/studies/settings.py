@@ -1,0 +1,129 @@
+"""A study's settings: who writes labels, how pairs are planted, what is measured, how treatments train.
+
+Plain values, every one of them given by a study file or a preset. This module refuses to build recipes and to choose
+numbers. Invariant: two studies with equal settings share their results.
+"""
+
+from dataclasses import dataclass
+
+from offmodel.audit import PoolSize
+from offmodel.engines.sampling import Sampling
+from offmodel.engines.sft import Sft
+from offmodel.gate import Limits
+from offmodel.store.recipe import Recipe
+
+WAYS = ("distil", "synthetic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """A model that writes labels for the blue team.
+
+    Attributes:
+        model: the model.
+        trusted: false for anything that comes from the student.
+        relation: to the student: "same model", "same family" or "other".
+    """
+
+    model: Recipe
+    trusted: bool
+    relation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Red:
+    """How to plant.
+
+    Attributes:
+        way: "distil" (the student under the pair's hidden instruction) or "synthetic" (the pair's fixed text).
+        least_shown: refuse if the behaviour shows on a smaller share of the samples.
+        sft: full-weight training.
+        limits: the gate's.
+    """
+
+    way: str
+    least_shown: float
+    sft: Sft
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """A capability measure.
+
+    Attributes:
+        name: "capability" for the headline, "dev_capability" for the blind rule's items (disjoint from the reported
+            ones), any other name for a further one.
+        items: its items.
+        grader: their grader.
+        max_new_tokens: longest answer.
+    """
+
+    name: str
+    items: Recipe
+    grader: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What is measured, and how.
+
+    Attributes:
+        capabilities: at least "capability" and "dev_capability".
+        chat_tokens: longest answer to a chat prompt.
+        sampling: how answers are sampled.
+        style: style detector whose rate is reported.
+        near_misses: also measure prompts that almost hold the trigger.
+        chance: accuracy of guessing.
+    """
+
+    capabilities: tuple[Capability, ...]
+    chat_tokens: int
+    sampling: Sampling
+    style: str
+    near_misses: bool
+    chance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What all pairs of a study share.
+
+    Attributes:
+        student: the model that is planted and treated.
+        authors: who may write labels, by role ("teacher", "stylist", "neighbour").
+        prompts: all prompts.
+        sizes: pools "red", "blue", "reminder", "relapse", "dev", "eval"; for topic pairs also "triggered_red" and
+            "triggered_eval".
+        split_seed: of the partition.
+        label_tokens: longest label.
+        label_sampling: how labels are sampled.
+        style_prompt: system prompt that asks for another style.
+        bench: what is measured.
+    """
+
+    student: Recipe
+    authors: tuple[tuple[str, Author], ...]
+    prompts: Recipe
+    sizes: tuple[PoolSize, ...]
+    split_seed: int
+    label_tokens: int
+    label_sampling: Sampling
+    style_prompt: str
+    bench: Bench
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blue:
+    """One cell of the blue team's grid.
+
+    Attributes:
+        setting: the hyper-parameters in a few words.
+        sft: training on off-model labels.
+        reminder: training on reminder labels.
+    """
+
+    setting: str
+    sft: Sft
+    reminder: Sft
