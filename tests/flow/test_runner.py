@@ -1,5 +1,6 @@
 """Runs: only what is missing, in processes that may die, beside other runs, with the same result."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -144,6 +145,24 @@ def test_recipe_that_workers_cannot_import_is_one_clear_error(tmp_path: Path) ->
         go(Store(tmp_path / "store"), Local(seed=1), workers=1)
     with pytest.raises(RecipeError, match="No module named 'no_such_plugin'"):
         go(Store(tmp_path / "store"), Number(seed=1), workers=1, runtime=Runtime(plugins=("no_such_plugin",)))
+
+
+def test_recipe_of_a_file_off_the_path_reaches_workers_as_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("from toy_recipes import Number\n\n\nclass Mine(Number):\n    __slots__ = ()\n")
+    spec = importlib.util.spec_from_file_location("study_mine", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "study_mine", module)
+    spec.loader.exec_module(module)
+    runtime = Runtime(plugins=(f"study_mine={path}",))
+    store = Store(tmp_path / "store")
+    assert go(store, module.Mine(seed=1), workers=1, runtime=runtime).computed == 1
+    with pytest.raises(RecipeError, match="No module named 'study_mine'"):
+        go(store, module.Mine(seed=2), workers=1)
 
 
 def test_evicted_weights_are_computed_again_when_needed(tmp_path: Path, executions: Path) -> None:

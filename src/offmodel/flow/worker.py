@@ -7,6 +7,7 @@ outlive the process that started it, so that no orphan holds a lock.
 import ctypes
 import faulthandler
 import importlib
+import importlib.util
 import os
 import pickle
 import signal
@@ -84,11 +85,12 @@ def _serve(pipe: Connection, root: str, runtime: Runtime) -> None:
         except (EOFError, OSError):
             return
         try:
-            recipes: list[Recipe] = pipe.recv()
+            parcel = pipe.recv_bytes()
             if store is None:
-                store = Store(root, create=False)
                 for plugin in runtime.plugins:
-                    importlib.import_module(plugin)
+                    _import(plugin)
+                store = Store(root, create=False)
+            recipes: list[Recipe] = pickle.loads(parcel)  # noqa: S301 -- made by the process that started this one
         except Exception as error:  # noqa: BLE001 -- whatever importing user code raises is the run's error, told there
             for digest in digests:
                 voice.say(Failed(digest, _unloadable(error)))
@@ -128,6 +130,17 @@ class Voice:
                 self.say(Told(digest, float(fraction), text))
 
         return tell
+
+
+def _import(plugin: str) -> None:
+    name, _, path = plugin.partition("=")
+    if not path:
+        importlib.import_module(name)
+    elif name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None, path
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
 
 
 def _unloadable(error: Exception) -> Exception:

@@ -37,7 +37,8 @@ class Runtime:
         threads: CPU threads of one worker.
         micro_batch: sequences in one forward pass; None lets the engine choose.
         locations: (content digest, path) of local files and folders that recipes name by content.
-        plugins: modules to import in each worker before it computes.
+        plugins: modules to import in each worker before it loads recipes: a name, or `name=path.py` for a file that is
+            not on the Python path, such as a study's.
     """
 
     device: str = "cpu"
