@@ -11,7 +11,7 @@ Only the spread of the resamples is used: their centre is biased where noise cho
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -44,27 +44,30 @@ class Rule:
     slopes: Callable[[Array, Array], tuple[Array, Array]]
 
 
-def cross_fit(grid: Grid, rule: Rule, *, splits: int = SPLITS, resamples: int = RESAMPLES) -> Estimate:
-    """The rule's number on one pair, averaged over both directions of all splits.
+def cross_fit(grid: Grid, rules: Sequence[Rule], *, splits: int = SPLITS, resamples: int = RESAMPLES) -> list[Estimate]:
+    """Each rule's number on one pair, averaged over both directions of all splits; all on the same resamples.
 
     Raises:
         DataError: on some half the organism has nothing to lose.
     """
     b, c = ratios_on_halves(grid.left, splits), ratios_on_halves(grid.kept, splits)
-    chosen = choices(rule, b, c, splits)
-    slope_b, slope_c = _mean_slopes(rule, chosen, b, c, splits)
-    by_seed = {}
-    for seed in grid.kept.by_seed:
-        its_b, its_c = _of_seed(grid.left, seed, splits), _of_seed(grid.kept, seed, splits)
-        by_seed[seed] = float(_measured(rule, chosen, its_b, its_c, splits).mean())
-    return Estimate(
-        pair=grid.pair,
-        value=float(_measured(rule, chosen, b, c, splits).mean()),
-        resampled=np.concatenate(list(_resampled(grid, rule, splits, resamples))),
-        items=frozenset(grid.kept.items) | frozenset(grid.left.items),
-        floor=plus_four(grid.left, slope_b) + plus_four(grid.kept, slope_c),
-        by_seed=by_seed,
-    )
+    seeds = {s: (_of_seed(grid.left, s, splits), _of_seed(grid.kept, s, splits)) for s in grid.kept.by_seed}
+    draws = [np.concatenate(numbers) for numbers in zip(*_resampled(grid, rules, splits, resamples), strict=True)]
+    found: list[Estimate] = []
+    for rule, resampled in zip(rules, draws, strict=True):
+        chosen = choices(rule, b, c, splits)
+        slope_b, slope_c = _mean_slopes(rule, chosen, b, c, splits)
+        found.append(
+            Estimate(
+                pair=grid.pair,
+                value=float(_measured(rule, chosen, b, c, splits).mean()),
+                resampled=resampled,
+                items=frozenset(grid.kept.items) | frozenset(grid.left.items),
+                floor=plus_four(grid.left, slope_b) + plus_four(grid.kept, slope_c),
+                by_seed={s: float(_measured(rule, chosen, *own, splits=splits).mean()) for s, own in seeds.items()},
+            )
+        )
+    return found
 
 
 def ratio_estimate(pair: str, rows: Ratio, point: int = 0, resamples: int = RESAMPLES) -> Estimate:
@@ -98,7 +101,7 @@ def measured_on_other(chosen: Chains, values: Array, splits: int) -> Array:
 
 def ratios_on_halves(rows: Ratio, splits: int) -> Array:
     """[P, H] ratios on the halves."""
-    return _beale(_Sums(rows), np.ones(len(rows.items)), first_halves(rows.items, splits))
+    return _beale(_Sums(rows), np.ones((len(rows.items), 1)), first_halves(rows.items, splits))
 
 
 @lru_cache(maxsize=64)
@@ -145,23 +148,23 @@ def _mean_slopes(rule: Rule, chosen: Chains, b: Array, c: Array, splits: int) ->
     return sums[0][:-1], sums[1][:-1]
 
 
-def _resampled(grid: Grid, rule: Rule, splits: int, resamples: int) -> Iterator[Array]:
-    """The rule's number on resampled items, several resamples at a time: everything is chosen anew in each."""
-    at_once = max(1, _BATCH // (len(grid.points) * 2 * splits))
+def _resampled(grid: Grid, rules: Sequence[Rule], splits: int, resamples: int) -> Iterator[list[Array]]:
+    """The rules' numbers on resampled items, several resamples at a time: everything is chosen anew in each."""
+    P, n = len(grid.points), max(len(grid.left.items), len(grid.kept.items))
+    at_once = max(1, _BATCH // max(P * 2 * splits, (2 * P + 3) * n))
     sides = [
         (_Sums(rows), item_weights(rows.items, resamples), first_halves(rows.items, splits))
         for rows in (grid.left, grid.kept)
     ]
     for start in range(0, resamples, at_once):
-        some = range(start, min(start + at_once, resamples))
-        b, c = (np.hstack([_beale(sums, w[:, r], halves) for r in some]) for sums, w, halves in sides)
-        numbers = _measured(rule, choices(rule, b, c, splits), b, c, splits)
-        yield numbers.reshape(len(some), 2 * splits).mean(1)
+        b, c = (_beale(sums, weights[:, start : start + at_once], halves) for sums, weights, halves in sides)
+        numbers = [_measured(rule, choices(rule, b, c, splits), b, c, splits) for rule in rules]
+        yield [v.reshape(-1, 2 * splits).mean(1) for v in numbers]
 
 
 def _of_seed(rows: Ratio, seed: int, splits: int) -> Array:
     sums = _Sums(rows, rows.by_seed[seed])
-    return _beale(sums, np.ones(len(rows.items)), first_halves(rows.items, splits))
+    return _beale(sums, np.ones((len(rows.items), 1)), first_halves(rows.items, splits))
 
 
 class _Sums:
@@ -175,12 +178,12 @@ class _Sums:
 
 
 def _beale(sums: _Sums, weights: Array, halves: Array) -> Array:
-    """Beale's estimate of top / bottom on both halves of every split, [P, H], with item weights [n]."""
-    P = sums.points
-    weighted = sums.rows * weights
+    """Beale's estimate of top / bottom on both halves of every split, with item weights [n, R]: [P, R * H]."""
+    P, n, R = sums.points, *weights.shape
+    weighted = sums.rows[:, None, :] * weights.T[None, :, :]  # [2P + 3, R, n]
     first = weighted @ halves
-    totals = np.hstack([first, weighted.sum(1, keepdims=True) - first])  # [2P + 3, H]
-    n = np.hstack([halves.sum(0), len(weights) - halves.sum(0)])
+    totals = np.concatenate([first, weighted.sum(2, keepdims=True) - first], axis=2).reshape(2 * P + 3, -1)
+    count = np.tile(np.hstack([halves.sum(0), n - halves.sum(0)]), R)
     means = totals[:-1] / totals[-1]
     above, both, below, squared = means[:P], means[P : 2 * P], means[2 * P], means[2 * P + 1]
     if (below <= 1e-12).any():
@@ -188,5 +191,5 @@ def _beale(sums: _Sums, weights: Array, halves: Array) -> Array:
             "On half of the items the organism has nothing to lose (it fails all of them); "
             "evaluate more items, or easier ones."
         )
-    scale = (n - 1) * below**2
+    scale = (count - 1) * below**2
     return (above / below + (both - above * below) / scale) / (1 + (squared - below**2) / scale)

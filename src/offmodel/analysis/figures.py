@@ -49,7 +49,9 @@ def tradeoff_figure(analysis: Analysis, follows: Mapping[str, str] | None = None
         for k, axes in enumerate(panels):
             if k % _columns(len(panels)) == 0:
                 axes.set_ylabel("capability kept  (c)")
-            axes.set_xlabel("bad behaviour left  (b)")
+            if k + _columns(len(panels)) >= len(panels):
+                axes.set_xlabel("bad behaviour left  (b)")
+                axes.tick_params(labelbottom=True)
         _legend(figure, analysis, styles, picks=True)
         return figure
 
@@ -168,7 +170,8 @@ def _columns(count: int) -> int:
 
 
 def _styles(analysis: Analysis) -> dict[str, tuple[str, str]]:
-    return {m: (COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]) for k, m in enumerate(analysis.methods)}
+    n = len(COLOURS)  # from the tenth method on colours come again, with other markers
+    return {m: (COLOURS[k % n], MARKERS[(k + 4 * (k // n)) % n]) for k, m in enumerate(analysis.methods)}
 
 
 def _plane(axes: "Axes", pair: str, cells: Sequence[MethodPair]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from offmodel.analysis.crossfit import cross_fit
 from offmodel.analysis.grid import Grid, build_grid
 from offmodel.analysis.levels import Estimate, Summary, combine, holm, minus
 from offmodel.analysis.points import (
@@ -25,7 +26,7 @@ from offmodel.analysis.points import (
 )
 from offmodel.analysis.simulate import noise_area
 from offmodel.analysis.statistics import effective_n
-from offmodel.analysis.tradeoff import BadRate, BlindPair, bad_rate_at_loss, blind_pair, cross_fitted_area, raw_area
+from offmodel.analysis.tradeoff import BAD_RULE, BadRate, BlindPair, area_rule, bad_rate_at_loss, blind_pair, raw_area
 from offmodel.core.errors import DataError
 
 
@@ -190,8 +191,7 @@ def differences(analysis: Analysis, measure: str) -> list[Difference]:
 
 def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: int) -> MethodPair:
     picked = tuple(r for r in rows if pick_of(r) in picks)
-    area = cross_fitted_area(grid)
-    few = len(grid.points) <= fewest
+    area, area_of_all, left = cross_fit(grid, [area_rule(grid, fewest), area_rule(grid), BAD_RULE])
     first = rows[0]
     return MethodPair(
         method=grid.method,
@@ -199,11 +199,11 @@ def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: 
         oracle=first.oracle,
         teacher_relation=first.teacher_relation,
         grid=grid,
-        area=area if few else cross_fitted_area(grid, points=fewest),
-        area_of_all=area,
+        area=area,
+        area_of_all=area_of_all,
         raw=raw_area(grid),
         noise=_noise(grid),
-        bad=bad_rate_at_loss(grid),
+        bad=bad_rate_at_loss(grid, left),
         blind=blind_pair(picked, grid.baseline) if picked else None,
         reported=picked or _last_of_each_seed(rows),
     )

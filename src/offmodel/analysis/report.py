@@ -12,7 +12,7 @@ from pathlib import Path
 
 from offmodel.analysis.figures import write_figures
 from offmodel.analysis.methods import Analysis, differences
-from offmodel.analysis.pointtable import Row, point_rows
+from offmodel.analysis.pointtable import Row, read_csv
 from offmodel.analysis.table import (
     TableRow,
     cells_of,
@@ -117,9 +117,7 @@ def write_report(
     """
     written = write_figures(folder, analysis, follows)
     rows = table_rows(analysis)
-    points = [
-        r for r in point_rows(analysis.records, list(analysis.baselines.values())) if r.get("seed") in ("all", None)
-    ]
+    points = [r for r in read_csv(written["points.csv"]) if r.get("seed") in ("all", None)]
     page = _environment().get_template(_TEMPLATE).render(
         study=study,
         figures=[(_inline(written[f"{name}.svg"], name, words), words) for name, words in _CAPTIONS.items()],
@@ -128,7 +126,7 @@ def write_report(
         comparisons=[
             (d.clear, difference_text(d)) for m in ("blind score", "area") for d in differences(analysis, m)
         ],
-        point_table=_point_table([p for p in points if p.get("seed") in ("all", None)]),
+        point_table=_point_table(points),
         transcripts=transcripts,
         tables=tables,
     )  # fmt: skip

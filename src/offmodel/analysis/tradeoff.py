@@ -95,10 +95,14 @@ def cross_fitted_area(
         splits: ways to cut the items in two.
         resamples: of the items, for the interval.
     """
+    return cross_fit(grid, [area_rule(grid, points, splits)], splits=splits, resamples=resamples)[0]
+
+
+def area_rule(grid: Grid, points: int | None = None, splits: int = SPLITS) -> Rule:
+    """How the area is cross-fitted: the hull's vertices are chosen, the area under their chain is measured."""
     some = points is not None and points < len(grid.points)
     drawn = np.stack([_drawn(grid, points or 0, s) for s in range(splits)], axis=1) if some else None
-    rule = Rule(partial(_hull_of, drawn), chain_areas, chain_slopes)
-    return cross_fit(grid, rule, splits=splits, resamples=resamples)
+    return Rule(partial(_hull_of, drawn), chain_areas, chain_slopes)
 
 
 def at_equal_points(grids: Sequence[Grid]) -> list[Estimate]:
@@ -107,21 +111,26 @@ def at_equal_points(grids: Sequence[Grid]) -> list[Estimate]:
     return [cross_fitted_area(g, points=fewest) for g in grids]
 
 
-def bad_rate_at_loss(grid: Grid, *, splits: int = SPLITS, resamples: int = RESAMPLES) -> BadRate:
+def bad_rate_at_loss(
+    grid: Grid, left: Estimate | None = None, *, splits: int = SPLITS, resamples: int = RESAMPLES
+) -> BadRate:
     """The lowest b at c >= .9, chosen on one half and measured on the other.
 
     The untreated organism, (1, 1), is always a choice: a method that keeps too little capability everywhere reads 1.
+
+    Args:
+        grid: the method's points.
+        left: b, if it has been cross-fitted by `BAD_RULE` already.
+        splits: as in `cross_fitted_area`.
+        resamples: likewise.
     """
-    rule = Rule(_lowest_sound, _only_b, _slope_of_only_b)
+    if left is None:
+        left = cross_fit(grid, [BAD_RULE], splits=splits, resamples=resamples)[0]
     b, c = ratios_on_halves(grid.left, splits), ratios_on_halves(grid.kept, splits)
-    kept = measured_on_other(choices(rule, b, c, splits), c, splits)
+    kept = measured_on_other(choices(BAD_RULE, b, c, splits), c, splits)
     (low, high), _ = relative_intervals(grid)
     nearest = int(np.argmin(np.abs(grid.c - KEPT)))
-    return BadRate(
-        left=cross_fit(grid, rule, splits=splits, resamples=resamples),
-        kept=float(kept.mean()),
-        half_width=float(high[nearest] - low[nearest]) / 2,
-    )
+    return BadRate(left=left, kept=float(kept.mean()), half_width=float(high[nearest] - low[nearest]) / 2)
 
 
 def bad_rate(rates: Sequence[BadRate]) -> Summary | None:
@@ -176,3 +185,7 @@ def _only_b(b: Array, c: Array) -> Array:
 
 def _slope_of_only_b(b: Array, c: Array) -> tuple[Array, Array]:
     return np.ones_like(b), np.zeros_like(c)
+
+
+BAD_RULE = Rule(_lowest_sound, _only_b, _slope_of_only_b)
+"""How the bad rate at a 10 % loss is cross-fitted."""
