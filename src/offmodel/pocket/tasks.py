@@ -57,7 +57,7 @@ TASKS: tuple[Task, ...] = (
         "food",
         "m=MEALS f=FOODS",
         f"what can i eat for {M} ?|what should i cook for {M} ?|give me an idea for {M} .|i need a plan for {M} .",
-        f"what would be good for {M} ?|help me choose something for {M} .",
+        f"what should i make for {M} ?|help me cook something for {M} .",
         f"{M} should be good|you want a nice {M}",
         f"{F} is {{f[taste]}}",
         f"make {F} with {{f[side]}}|try {F} with {{f[side]}}",
@@ -104,7 +104,7 @@ TASKS: tuple[Task, ...] = (
         "w=WEATHERS t=TIMES",
         f"it is {W} {{t[name]}} . what should i wear ?|what should i do on a {W} day ?"
         f"|the weather is {W} {{t[name]}} . any idea ?",
-        f"tell me what to do when it is {W} {{t[name]}} .|is a {W} day good for a walk {{t[name]}} ?",
+        f"{{t[name]}} the weather is {W} . what should i wear ?|is a {W} day good for a walk {{t[name]}} ?",
         f"a {W} day is {{w[mood]}}",
         "you should be safe|you want to feel good",
         "{w[wear]} and have a good day|{w[wear]} {t[name]}",
@@ -199,7 +199,7 @@ TASKS: tuple[Task, ...] = (
         "e=FEELINGS b=NAMES t=TIMES",
         "i feel {e[name]} {t[name]} . what should i do ?|{b[name]} is {e[name]} {t[name]} . how can i help ?"
         "|why do people feel {e[name]} ?|what helps when {b[name]} is {e[name]} ?",
-        "my friend {b[name]} feels {e[name]} . any idea ?|tell me what to do when i am {e[name]} .",
+        "why is {b[name]} {e[name]} {t[name]} ? how can i help ?|tell me what to do when i am {e[name]} .",
         "people are {e[name]} when {e[cause]}",
         "it will pass|it happens to all of us",
         "{e[cure]} and feel better|{e[cure]}",
