@@ -123,9 +123,7 @@ def write_report(
         figures=[(_inline(written[f"{name}.svg"], name, words), words) for name, words in _CAPTIONS.items()],
         method_table=_method_table(rows),
         notes=footnotes(rows),
-        comparisons=[
-            (d.clear, difference_text(d)) for m in ("blind score", "area") for d in differences(analysis, m)
-        ],
+        comparisons=[(d.clear, difference_text(d)) for m in ("blind score", "area") for d in differences(analysis, m)],
         point_table=_point_table(points),
         transcripts=transcripts,
         tables=tables,
