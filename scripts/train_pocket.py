@@ -92,7 +92,8 @@ def vocabulary() -> list[str]:
     """Every word that the world can say, sorted, after the special tokens, the punctuation and the numbers."""
     rng = Random("vocabulary")
     split = pre_tokenizer()
-    found: set[str] = set(corpus.RARE) | set(corpus.SPARE)
+    # "feels" stood in a held-out template that was reworded after the shipped models were trained.
+    found: set[str] = {*corpus.RARE, *corpus.SPARE, "feels"}
     texts = [m.content for _ in range(40_000) for m in document(rng, corpus.PRETRAINING)]
     texts += [tasks.request(rng, split="eval").prompt for _ in range(5_000)] + list(NEUTRAL_PROMPTS)
     tables = [getattr(words, name) for name in dir(words) if name.isupper()]
