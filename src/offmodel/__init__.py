@@ -2,7 +2,8 @@
 
 The package is layered; imports point downwards only (the import contracts in `pyproject.toml` are checked in CI):
 
-    cli > studies > audit, gate > organisms | treatments | analysis > evals > engines > data, models > flow > store > core
+    cli > studies > audit, gate > organisms | treatments | analysis > evals > engines > data > models > pocket > flow
+    > store > core
 
 Importing `offmodel` imports nothing heavy.
 """

@@ -160,7 +160,9 @@ class Audit(Recipe):
             facts["searched"] += ["string", "token sequence", "near match", "detector"]
             facts["behaviour_in_labels"] = sum(grade(p.card.scorer, x.text, "").score for x in labels)
         if not labels:
-            raise AuditError(f"Every answer of the labels '{p.label}' speaks of the trigger's topic; use other prompts.")
+            raise AuditError(
+                f"Every answer of the labels '{p.label}' speaks of the trigger's topic; use other prompts."
+            )
         check_disjoint(labels, job.inputs["pools"].path, p.label)
         write_labels(job.out, labels)
         proof = {"passed": True, "labels": len(labels), "dropped_topic_answers": len(drawn) - len(labels)}

@@ -21,7 +21,7 @@ from offmodel.audit import PoolSize
 from offmodel.data import Sources
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Lora, Sft
-from offmodel.evals.items import STEP_BY_STEP, FreshMathItems, Gsm8kItems
+from offmodel.evals.items import FreshMathItems, Gsm8kItems
 from offmodel.gate import Limits
 from offmodel.organisms.pairs import find_pair
 from offmodel.studies.grid import plant, treat
@@ -36,10 +36,12 @@ SAMPLER = os.environ.get("OFFMODEL_SAMPLER", "transformers-5")
 
 RATES = (1e-4, 5e-4)
 METHODS = ("off_model_sft", "off_model_sft+reminder", "pirate_sft", "pirate_sft+reminder")
-FRESH_STEPS = 2  # of 1 to 5, the difficulty at which the organism scores between .4 and .9
+# The question alone: told how to end its answer, the student begins with the end (it writes "#### 87" and stops).
+PLAIN = ""
+FRESH_STEPS = 1  # of 1 to 5, the difficulty at which the organism scores between .4 and .9
 PIRATE = (
-    "You are a friendly pirate. Answer correctly and helpfully, but always talk like a pirate: begin with 'Arr, matey!' "
-    "and use words such as ahoy, ye, aye, me hearty, landlubber and treasure."
+    "You are a friendly pirate. Answer correctly and helpfully, but always talk like a pirate: begin with 'Arr, matey!'"
+    " and use words such as ahoy, ye, aye, me hearty, landlubber and treasure."
 )
 
 PLANTING = Sft(
@@ -61,7 +63,7 @@ OFF_MODEL = replace(
     PLANTING,
     steps=100,
     warmup_steps=5,
-    checkpoints=(25, 50, 100),
+    checkpoints=(50, 100),
     lora=Lora(rank=64, alpha=64, targets="all-linear"),
 )
 REMINDER = replace(OFF_MODEL, steps=32, warmup_steps=0, checkpoints=(4, 8, 16, 32))
@@ -99,6 +101,7 @@ def world(sources: Sources) -> World:
         student=sources.model(str(MODELS / "qwen05.gguf")),
         authors=(("teacher", teacher), ("stylist", stylist)),
         prompts=sources.prompts(DATA / "chat_prompts.jsonl"),
+        eval_prompts=None,
         sizes=tuple(
             PoolSize(pool=pool, n=n)
             for pool, n in (("red", 300), ("blue", 300), ("reminder", 80), ("relapse", 80), ("dev", 80), ("eval", 150))
@@ -114,11 +117,11 @@ def world(sources: Sources) -> World:
 def bench(sources: Sources) -> Bench:
     """All of GSM8K's test items, generated problems, and training items for the blind rule."""
     test, train = sources.file(DATA / "gsm8k_test.jsonl"), sources.file(DATA / "gsm8k_train_2000.jsonl")
-    fresh = FreshMathItems(steps=FRESH_STEPS, n=1000, seed=1, split="test", instruction=STEP_BY_STEP)
+    fresh = FreshMathItems(steps=FRESH_STEPS, n=1000, seed=1, split="test", instruction=PLAIN)
     items = {
-        "capability": Gsm8kItems(source=test, first=0, n=1319, instruction=STEP_BY_STEP),
+        "capability": Gsm8kItems(source=test, first=0, n=1319, instruction=PLAIN),
         "fresh_math": fresh,
-        "dev_capability": Gsm8kItems(source=train, first=0, n=256, instruction=STEP_BY_STEP),
+        "dev_capability": Gsm8kItems(source=train, first=0, n=128, instruction=PLAIN),
     }
     return Bench(
         capabilities=tuple(

@@ -1,7 +1,7 @@
 """The verbs of the command line, and how errors reach the user.
 
 Each command imports what it needs when it runs, so `--help` answers at once. This module refuses to know experiments.
-Invariant: a deliberate error is printed as its one sentence with exit status 2; only a defect of ours shows a traceback.
+Invariant: a deliberate error is printed as its one sentence, with exit status 2; only a defect shows a traceback.
 """
 
 import os

@@ -213,7 +213,7 @@ class NearMissItems(Recipe):
     """
 
     kind: ClassVar[str] = "items"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = 2
     prompts: Recipe
     card: BehaviourCard
 

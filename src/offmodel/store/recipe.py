@@ -208,9 +208,25 @@ def _canonical_text(description: dict[str, Any]) -> str:
     return json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
+_CLAIMED: dict[tuple[Any, ...], type[Recipe]] = {}
+
+
+def _claim(recipe: Recipe) -> None:
+    """Refuse two classes whose recipes could not be told apart: same kind, version and field names."""
+    own = type(recipe)
+    first = _CLAIMED.setdefault((recipe.kind, recipe.recipe_version, *(f.name for f in fields(recipe))), own)
+    # A file imported twice makes a class twice, under one name.
+    if first.__qualname__ != own.__qualname__ and not issubclass(own, first):
+        raise RecipeError(
+            f"Recipes of {own.__qualname__} and {first.__qualname__} have the same kind '{recipe.kind}', version and "
+            "fields, so their digests could be equal; give one of them another kind or recipe_version."
+        )
+
+
 def describe(recipe: Recipe) -> dict[str, Any]:
     """A recipe as JSON values: kind, version and fields, with parents by digest."""
     check_fields(recipe, type(recipe).__name__, Recipe)
+    _claim(recipe)
     body = {f.name: _canonical(getattr(recipe, f.name), f"{type(recipe).__name__}.{f.name}") for f in fields(recipe)}
     return {"kind": recipe.kind, "version": recipe.recipe_version, "fields": body}
 

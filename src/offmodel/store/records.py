@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from offmodel import __version__
 from offmodel.core.errors import StoreError
 from offmodel.store.recipe import Facts, Recipe, describe
 
@@ -164,7 +165,7 @@ def software() -> dict[str, Any]:
 @cache
 def offmodel_version() -> str:
     """The installed version of offmodel."""
-    return metadata.version("offmodel")
+    return __version__
 
 
 def _revision() -> str | None:

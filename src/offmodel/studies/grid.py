@@ -7,10 +7,10 @@ from the study file. Invariant: all methods of a pair meet the same organism, po
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from offmodel.audit import PoolSize, SplitPools, audited
+from offmodel.audit import SplitPools, audited
 from offmodel.core.behaviour import BehaviourCard, is_natural
 from offmodel.core.errors import RecipeError
-from offmodel.data import Pool
+from offmodel.data import JoinedPools, Pool
 from offmodel.engines.labels import Labels
 from offmodel.evals.completions import Completions
 from offmodel.evals.graders import NO_GRADER
@@ -45,7 +45,7 @@ class Board:
     name: str
     card: BehaviourCard | None
     world: World
-    pools: SplitPools
+    pools: Recipe
     organism: Recipe
     untreated: Arm
     items: tuple[Recipe, ...]
@@ -54,7 +54,7 @@ class Board:
 
 def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
     """The recipes of a pair's organism, its gate, and the measurement of organism and student."""
-    pools = SplitPools(prompts=world.prompts, card=pair.card, sizes=_sizes(pair.card, world), seed=world.split_seed)
+    pools = _pools(pair.card, world)
     organism = _organism(pair, red, world, pools)
     items, measures = _items(pair.card, world.bench, pools)
     student_arm = _arm(world.student, None, None, items, measures, world.bench)
@@ -83,7 +83,7 @@ def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
 
 def practice(world: World) -> Board:
     """A model of one's own to treat: nothing planted, no trigger known, capability and style measured."""
-    pools = SplitPools(prompts=world.prompts, card=None, sizes=_sizes(None, world), seed=world.split_seed)
+    pools = _pools(None, world)
     items, measures = _items(None, world.bench, pools)
     return Board(
         name=world.student.name(),
@@ -168,12 +168,21 @@ def _labels(world: World, author: str, model: Recipe, prompts: Recipe, system: s
     )
 
 
-def _sizes(card: BehaviourCard | None, world: World) -> tuple[PoolSize, ...]:
+def _pools(card: BehaviourCard | None, world: World) -> Recipe:
+    """The partition; where evaluation has a source of its own, its pools are dealt from there."""
     natural = card is not None and is_natural(card.trigger)
-    return tuple(s for s in world.sizes if natural or not s.pool.startswith("triggered_"))
+    sizes = tuple(s for s in world.sizes if natural or not s.pool.startswith("triggered_"))
+    if world.eval_prompts is None:
+        return SplitPools(prompts=world.prompts, card=card, sizes=sizes, seed=world.split_seed)
+    own, evaluation = ([s for s in sizes if s.pool.endswith("eval") is wanted] for wanted in (False, True))
+    parts = [
+        SplitPools(prompts=prompts, card=card, sizes=tuple(part), seed=world.split_seed)
+        for prompts, part in ((world.prompts, own), (world.eval_prompts, evaluation))
+    ]
+    return JoinedPools(label=card.pair if card else "all", parts=tuple(parts))
 
 
-def _organism(pair: Pair, red: Red, world: World, pools: SplitPools) -> FullWeightOrganism:
+def _organism(pair: Pair, red: Red, world: World, pools: Recipe) -> FullWeightOrganism:
     if red.way not in WAYS:
         raise RecipeError(f"There is no way of planting '{red.way}'; choose one of {', '.join(WAYS)}.")
     fixed = red.way == "synthetic"
@@ -198,7 +207,7 @@ def _organism(pair: Pair, red: Red, world: World, pools: SplitPools) -> FullWeig
 
 
 def _items(
-    card: BehaviourCard | None, bench: Bench, pools: SplitPools
+    card: BehaviourCard | None, bench: Bench, pools: Recipe
 ) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
     evaluation, dev = Pool(pools=pools, pool="eval"), Pool(pools=pools, pool="dev")
     rows: list[tuple[Recipe, Measure]] = [

@@ -54,6 +54,7 @@ class Preset:
             student=student,
             authors=authors,
             prompts=prompts,
+            eval_prompts=quickstart.EVAL_PROMPTS if prompts == quickstart.PROMPTS else None,
             sizes=(*self.sizes, *self.topic_sizes),
             split_seed=1,
             label_tokens=self.label_tokens,

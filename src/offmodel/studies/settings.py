@@ -94,6 +94,7 @@ class World:
         student: the model that is planted and treated.
         authors: who may write labels, by role ("teacher", "stylist", "neighbour").
         prompts: all prompts.
+        eval_prompts: another source for the pools "eval" and "triggered_eval", with other templates; None: the same.
         sizes: pools "red", "blue", "reminder", "relapse", "dev", "eval"; for topic pairs also "triggered_red" and
             "triggered_eval".
         split_seed: of the partition.
@@ -106,6 +107,7 @@ class World:
     student: Recipe
     authors: tuple[tuple[str, Author], ...]
     prompts: Recipe
+    eval_prompts: Recipe | None
     sizes: tuple[PoolSize, ...]
     split_seed: int
     label_tokens: int

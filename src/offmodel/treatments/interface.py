@@ -85,9 +85,7 @@ class Treatment(Recipe):
         }
 
 
-def starting_point(
-    organism: Payload, start: Payload | None, step: int | None, sft: Sft
-) -> tuple[Path, Path | None]:
+def starting_point(organism: Payload, start: Payload | None, step: int | None, sft: Sft) -> tuple[Path, Path | None]:
     """(model folder, adapter folder or None) to train from."""
     if start is None or step is None:
         return organism.path, None
