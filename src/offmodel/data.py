@@ -320,7 +320,7 @@ def near_duplicate_groups(texts: list[str], *, threshold: float = 0.8) -> list[l
         sketch = MinHash(num_perm=64, seed=1)
         sketch.update_batch([" ".join(w).encode() for w in zip(["", *words], [*words, ""], strict=True)])
         for other in index.query(sketch):
-            root[find(i)] = find(int(other))
+            root[find(i)] = find(int(str(other)))
         index.insert(i, sketch)
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for i in range(len(texts)):

@@ -35,7 +35,7 @@ class MethodPair:
     """One method on one pair.
 
     Attributes:
-        method, pair, oracle, teacher_relation: as in the records.
+        method, pair, oracle, control, teacher_relation: as in the records.
         grid: its points.
         area: cross-fitted, at the number of points at which the study compares.
         area_of_all: cross-fitted, over all its points.
@@ -48,6 +48,7 @@ class MethodPair:
     method: str
     pair: str
     oracle: bool
+    control: bool
     teacher_relation: str
     grid: Grid
     area: Estimate
@@ -197,6 +198,7 @@ def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: 
         method=grid.method,
         pair=grid.pair,
         oracle=first.oracle,
+        control=first.control,
         teacher_relation=first.teacher_relation,
         grid=grid,
         area=area,

@@ -84,6 +84,7 @@ class PointRecord:
         tokens_by_author: trained tokens so far, by author.
         untrusted_share: share of the trained tokens whose author is not trusted.
         oracle: whether the method needs what a blue team cannot have; never ranked.
+        control: whether the method is a control, not a way of removing anything; never ranked.
         teacher_relation: "same model", "same family" or "other".
         digest: of the treatment's recipe, to find it in the store.
     """
@@ -104,6 +105,7 @@ class PointRecord:
     oracle: bool
     teacher_relation: str
     digest: str
+    control: bool = False
 
 
 class Pick(NamedTuple):

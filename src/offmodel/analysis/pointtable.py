@@ -21,7 +21,7 @@ Row = dict[str, str | int | float | bool | None]
 ORGANISM = "(untreated organism)"
 STUDENT = "(unplanted student)"
 
-_FIRST = ("pair", "method", "setting", "step", "seed", "oracle", "teacher_relation", "covers", "digest")
+_FIRST = ("pair", "method", "setting", "step", "seed", "oracle", "control", "teacher_relation", "covers", "digest")
 
 
 def point_rows(records: Sequence[PointRecord], baselines: Sequence[PairBaseline]) -> list[Row]:
@@ -88,6 +88,7 @@ def _method_rows(records: list[PointRecord], baseline: PairBaseline, seed: int |
             "step": key.step,
             "seed": seed,
             "oracle": some[0].oracle,
+            "control": some[0].control,
             "teacher_relation": some[0].teacher_relation,
             "covers": ITEMS_ONLY,
             "digest": some[0].digest if len(some) == 1 else "",
@@ -146,7 +147,7 @@ def _add(row: Row, scores: Mapping[str, Score]) -> None:
 def _value(name: str, text: str) -> str | int | float | bool:
     if name in ("pair", "method", "setting", "teacher_relation", "covers", "digest"):
         return text
-    if name == "oracle":
+    if name in ("oracle", "control"):
         return text == "True"
     if name == "step" or name.endswith("_n") or (name == "seed" and text != "all"):
         return int(text)

@@ -30,7 +30,7 @@ class TableRow:
         method: the method's name.
         pair: the pair's name, or `ALL_PAIRS`.
         rank: 1 = best, among methods over all pairs; None for single pairs and oracle methods.
-        oracle, teacher_relation: as in the records.
+        oracle, control, teacher_relation: as in the records.
         b, c, score: the blind result; None if nothing was picked.
         area: cross-fitted, at equal numbers of points. points: that number.
         area_of_all: cross-fitted over all points. points_of_all: their number.
@@ -45,6 +45,7 @@ class TableRow:
     pair: str
     rank: int | None
     oracle: bool
+    control: bool
     teacher_relation: str
     b: Score | None
     c: Score | None
@@ -89,6 +90,7 @@ def _row(analysis: Analysis, cells: Sequence[MethodPair], pair: str, rank: int |
         pair=pair,
         rank=rank,
         oracle=cells[0].oracle,
+        control=cells[0].control,
         teacher_relation=" / ".join(dict.fromkeys(cell.teacher_relation for cell in cells)),
         b=b,
         c=c,
@@ -128,7 +130,7 @@ def _blind(cells: Sequence[MethodPair], which: str) -> Score:
 def _ranks(analysis: Analysis) -> dict[str, int]:
     """By blind score where every ranked method has one, else by area; only methods that were run on the same pairs."""
     groups = {m: analysis.of_method(m) for m in analysis.methods}
-    groups = {m: cells for m, cells in groups.items() if not any(c.oracle for c in cells)}
+    groups = {m: cells for m, cells in groups.items() if not any(c.oracle or c.control for c in cells)}
     if len({tuple(c.pair for c in cells) for cells in groups.values()}) != 1:
         return {}
     blind = all(c.blind for cells in groups.values() for c in cells)
@@ -167,7 +169,7 @@ def plus_minus(score: Score | None, missing: str = "") -> str:
 def cells_of(row: TableRow, interval: Callable[..., str] = with_interval) -> dict[str, str]:
     """A row's texts by column heading, in order; `interval` writes a score."""
     return {
-        "#": "oracle" if row.oracle else str(row.rank or ""),
+        "#": "oracle" if row.oracle else "control" if row.control else str(row.rank or ""),
         "method": row.method,
         "pair": row.pair,
         "bad left, b": interval(row.b),

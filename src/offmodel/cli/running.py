@@ -5,6 +5,7 @@ run goes on from there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -26,13 +27,15 @@ def run_and_report(
 ) -> None:
     """Compute what is missing of a study, then write its report; a run that fails still reports what there is."""
     study = load_study(name)
-    runtime = runtime_for(device, dict(study.locations))
+    runtime = replace(runtime_for(device, dict(study.locations)), plugins=study_plugins(name))
     home = Store(store)
     targets = sliced(study.targets, only)
     many = workers if workers is not None else (study.workers if runtime.device == "cpu" else 1)
     try:
         compute(targets, home, runtime, workers=many, typical=study.typical)
-    except OffmodelError:
+    except OffmodelError as error:
+        for note in getattr(error, "__notes__", ()):
+            Console(stderr=True).print(note, highlight=False)
         Console(stderr=True).print(f"The run failed; `offmodel report {name}` shows what was measured before.")
         raise
     write(study, home, out)
@@ -68,6 +71,12 @@ def runtime_for(device: str, locations: Mapping[str, str]) -> Runtime:
     if device != "cpu" and device.split(":")[0] != "cuda":
         raise UserError(f"There is no device '{device}'; write cpu, cuda, cuda:0 or auto.")
     return Runtime(device=device, threads=1 if device == "cpu" else 4, locations=tuple(sorted(locations.items())))
+
+
+def study_plugins(name: str) -> tuple[str, ...]:
+    """What workers import besides the package: a study file may define recipes of its own."""
+    path = Path(name)
+    return (f"study_{path.stem}={path.resolve()}",) if path.suffix == ".py" else ()
 
 
 def sliced(targets: Sequence[Recipe], only: Iterable[str]) -> Sequence[Recipe]:

@@ -206,9 +206,7 @@ def _organism(pair: Pair, red: Red, world: World, pools: Recipe) -> FullWeightOr
     return FullWeightOrganism(label=pair.name, student=world.student, data=data, sft=red.sft)
 
 
-def _items(
-    card: BehaviourCard | None, bench: Bench, pools: Recipe
-) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
+def _items(card: BehaviourCard | None, bench: Bench, pools: Recipe) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
     evaluation, dev = Pool(pools=pools, pool="eval"), Pool(pools=pools, pool="dev")
     rows: list[tuple[Recipe, Measure]] = [
         (c.items, Measure(name=c.name, grader=c.grader, max_new_tokens=c.max_new_tokens)) for c in bench.capabilities

@@ -87,8 +87,8 @@ def _facts(study: Study, results: Results) -> StudyFacts:
 
 
 def _clear_findings(found: Analysis) -> tuple[str, ...]:
-    compared = [d for m in ("blind score", "area") for d in differences(found, m)]
-    return tuple(difference_text(d) for d in compared if d.clear)
+    """The clear differences of blind scores; the page has all, those of areas too."""
+    return tuple(difference_text(d) for d in differences(found, "blind score") if d.clear)
 
 
 def transcripts(study: Study, store: Store, results: Results, *, each: int = 2) -> list[Transcript]:
@@ -113,7 +113,7 @@ def transcripts(study: Study, store: Store, results: Results, *, each: int = 2) 
         for measure, words in SHOWN_MEASURES.items():
             for item in [r["item"] for r in rows[0][1].get(measure, [])][:each]:
                 answers = [(who, _answer(found, measure, item)) for who, found in rows]
-                asked = prompts.get((measure, item), item)
+                asked = prompts.get((measure, item)) or str(item)
                 shown.append(Transcript(title=f"{side.pair}, {words}", prompt=asked, answers=answers))
     return shown
 

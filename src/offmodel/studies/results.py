@@ -115,6 +115,7 @@ def _point(cell: Cell, store: Store, headline: str) -> PointRecord:
         tokens_by_author={a: v["tokens"] for a, v in authors.items()},
         untrusted_share=untrusted / total if total else 0.0,
         oracle=cell.oracle,
+        control=cell.control,
         teacher_relation=cell.teacher_relation,
         digest=cell.treatment.digest,
     )
