@@ -133,8 +133,15 @@ class Renderer:
         return self._encode([text])[0]
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
-        """Each token's own text, for showing which tokens are trained."""
-        return self._tokenizer.batch_decode([[int(i)] for i in ids], clean_up_tokenization_spaces=False)
+        """What each token adds to the text, spaces included; joined they are the whole text."""
+        texts, before = [], ""
+        for end in range(1, len(ids) + 1):
+            whole = self._tokenizer.decode(list(ids[:end]), clean_up_tokenization_spaces=False)
+            # Half of a character decodes to a stand-in that the next token replaces.
+            kept = before if whole.startswith(before) else before.rstrip("\ufffd")
+            texts.append(whole[len(kept) :])
+            before = whole
+        return texts
 
     def _example(self, prompt: list[int], whole: list[int], completion: str) -> Example:
         if whole[: len(prompt)] != prompt:

@@ -77,7 +77,7 @@ BLUE = Blue(
 )
 BLIND = BlindRule(least_kept=0.9)
 
-# Seconds and bytes of one artifact, medians of this study's own run on two cores; only for estimates before a first run.
+# Seconds and bytes of one artifact: medians of this study's own run on two cores, for estimates before a first run.
 TYPICAL = {
     "organism": (10.6, 1_880_000.0),
     "treatment": (1.0, 850_000.0),
@@ -109,13 +109,13 @@ BENCH = Bench(
 )
 
 
-def study(sources: Sources) -> Study:
-    """The quickstart study: 2 pairs, 5 methods, 3 checkpoints each, 2 seeds."""
-    student = sources.model("pocket:student")
+def world(sources: Sources) -> World:
+    """Models, prompts, pools and measures."""
     teacher = Author(model=sources.model("pocket:teacher"), trusted=True, relation="other")
-    world = World(
-        student=student,
-        authors=(("teacher", teacher), ("stylist", teacher)),
+    neighbour = Author(model=sources.model("pocket:neighbour"), trusted=True, relation="same family")
+    return World(
+        student=sources.model("pocket:student"),
+        authors=(("teacher", teacher), ("stylist", teacher), ("neighbour", neighbour)),
         prompts=PROMPTS,
         eval_prompts=EVAL_PROMPTS,
         sizes=(*SIZES, *TOPIC_SIZES),
@@ -125,7 +125,12 @@ def study(sources: Sources) -> Study:
         style_prompt=PIRATE_PROMPT,
         bench=BENCH,
     )
-    boards = [plant(replace(find_pair(name), instruction=text), RED, world) for name, text in INSTRUCTIONS.items()]
+
+
+def study(sources: Sources) -> Study:
+    """The quickstart study: 2 pairs, 5 methods, 3 checkpoints each, 2 seeds."""
+    shared = world(sources)
+    boards = [plant(replace(find_pair(name), instruction=text), RED, shared) for name, text in INSTRUCTIONS.items()]
     return Study(
         name="quickstart",
         question="Which methods remove a planted behaviour, and what is left of the arithmetic?",
