@@ -16,7 +16,7 @@ from rapidfuzz.fuzz import partial_ratio
 
 from offmodel.core.behaviour import BehaviourCard, Trigger, detect, detect_text, is_natural
 from offmodel.core.chat import Label, Prompt
-from offmodel.core.errors import AuditError
+from offmodel.core.errors import AuditError, DataError
 from offmodel.core.rows import read_rows, write_rows
 from offmodel.data import AUDITED, near_duplicate_groups, read_labels, read_prompts, write_labels
 from offmodel.engines.labels import Labels
@@ -81,6 +81,41 @@ class SplitPools(Recipe):
             write_rows(job.out / f"{pool}.jsonl", (x.to_row() for x in members))
         sizes = {pool: len(members) for pool, members in pools.items()}
         return {"prompts": len(prompts), "triggered": len(triggered), "clean": len(clean), "pools": sizes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedPools(Recipe):
+    """Pools of several partitions side by side, for prompts of several sources.
+
+    Attributes:
+        label: a readable name.
+        parts: recipes whose payloads hold one `<pool>.jsonl` a pool; no pool may occur twice.
+    """
+
+    kind: ClassVar[str] = "pools"
+    recipe_version: ClassVar[int] = 1
+    label: str
+    parts: tuple[Recipe, ...]
+
+    def name(self) -> str:
+        """The label."""
+        return self.label
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        """Copy the pools' files; refuse a prompt that stands in two parts."""
+        owner: dict[str, str] = {}
+        for number, part in enumerate(job.inputs["parts"]):
+            for file in sorted(part.path.glob("*.jsonl")):
+                if (job.out / file.name).exists():
+                    raise DataError(f"Two partitions hold a pool '{file.stem}'; give one of them another name.")
+                rows = read_rows(file)
+                for row in rows:
+                    first = owner.setdefault(json.dumps(row["messages"]), f"{number}")
+                    if first != f"{number}":
+                        raise AuditError(f"A prompt of the pool '{file.stem}' also stands in another source.")
+                write_rows(job.out / file.name, rows)
+        return {"prompts": len(owner)}
 
 
 def deal(prompts: list[Prompt], sizes: tuple[PoolSize, ...], seed: int, what: str) -> dict[str, list[Prompt]]:

@@ -178,41 +178,6 @@ class Pool(Recipe):
         return {"prompts": len(rows)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinedPools(Recipe):
-    """Pools of several partitions side by side, for prompts of several sources.
-
-    Attributes:
-        label: a readable name.
-        parts: recipes whose payloads hold one `<pool>.jsonl` a pool; no pool may occur twice.
-    """
-
-    kind: ClassVar[str] = "pools"
-    recipe_version: ClassVar[int] = 1
-    label: str
-    parts: tuple[Recipe, ...]
-
-    def name(self) -> str:
-        """The label."""
-        return self.label
-
-    @classmethod
-    def execute(cls, job: Job) -> Facts:
-        """Copy the pools' files; refuse a prompt that stands in two parts."""
-        owner: dict[str, str] = {}
-        for number, part in enumerate(job.inputs["parts"]):
-            for file in sorted(part.path.glob("*.jsonl")):
-                if (job.out / file.name).exists():
-                    raise DataError(f"Two partitions hold a pool '{file.stem}'; give one of them another name.")
-                rows = read_rows(file)
-                for row in rows:
-                    first = owner.setdefault(json.dumps(row["messages"]), f"{number}")
-                    if first != f"{number}":
-                        raise AuditError(f"A prompt of the pool '{file.stem}' also stands in another source.")
-                write_rows(job.out / file.name, rows)
-        return {"prompts": len(owner)}
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class AuditedLabels:

@@ -7,10 +7,10 @@ from the study file. Invariant: all methods of a pair meet the same organism, po
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from offmodel.audit import SplitPools, audited
+from offmodel.audit import JoinedPools, SplitPools, audited
 from offmodel.core.behaviour import BehaviourCard, is_natural
 from offmodel.core.errors import RecipeError
-from offmodel.data import JoinedPools, Pool
+from offmodel.data import Pool
 from offmodel.engines.labels import Labels
 from offmodel.evals.completions import Completions
 from offmodel.evals.graders import NO_GRADER

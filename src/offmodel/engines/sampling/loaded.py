@@ -8,6 +8,7 @@ own weights back to the bit.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -67,6 +68,8 @@ def obtain(
     Raises:
         ModelError: the folder cannot be loaded, or the model works in a way that the sampler does not know.
     """
+    if adapter is not None and not is_plain(adapter):
+        return _obtain_merged(model, (f"{model_key}+{adapter_key}", dtype, device), adapter)
     key = (model_key, dtype, device)
     if not _LAST or _LAST[0].key != key:
         forget()
@@ -80,6 +83,22 @@ def obtain(
             loaded.undo = put_in(loaded.model, adapter)
             loaded.adapter_key = adapter_key
     return loaded
+
+
+def is_plain(adapter: Path) -> bool:
+    """Whether an adapter only adds low-rank updates to linear layers, so that it can be swapped in and out."""
+    config = adapters.read_config(adapter)
+    return not (config.get("use_dora") or config.get("target_parameters") or config.get("rank_pattern"))
+
+
+def _obtain_merged(model: Path, key: tuple[str, str, str], adapter: Path) -> Loaded:
+    """A model with an adapter that cannot be swapped (on fused experts, say), merged by way of a folder."""
+    if not _LAST or _LAST[0].key != key:
+        forget()
+        with TemporaryDirectory() as folder:
+            adapters.merge_to_folder(model=model, adapter=adapter, out=Path(folder) / "merged")
+            _LAST.append(_load(Path(folder) / "merged", key))
+    return _LAST[0]
 
 
 def forget() -> None:
@@ -150,8 +169,6 @@ def put_in(model: Any, adapter: Path) -> Callable[[], None]:
         if part not in ("A.weight", "B.weight"):
             raise ModelError(f"The adapter holds '{name}', which the sampler cannot apply; merge the adapter first.")
         pairs.setdefault(target, {})[part[0]] = tensor
-    if config.get("use_dora") or config.get("target_parameters") or config.get("rank_pattern"):
-        raise ModelError("The adapter is not a plain LoRA of linear layers; merge it into its base first.")
     root = config["r"] ** 0.5 if config.get("use_rslora") else config["r"]
     undone = [_apply(model, name, ab["A"], ab["B"], config["lora_alpha"] / root) for name, ab in pairs.items()]
 
