@@ -18,7 +18,6 @@ from transformers import (
 )
 
 from offmodel.core.chat import Label
-from offmodel.core.errors import ModelError
 from offmodel.core.rows import read_rows
 from offmodel.data import AUDITED, PocketPrompts, Sources, write_labels
 from offmodel.engines.sft import Lora, Sft
@@ -164,17 +163,7 @@ def checkpoint(base: Path, folder: Path, lora: Lora | None) -> dict[str, torch.T
     return {k: v.detach() for k, v in adapted.merge_and_unload().named_parameters()}
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            c, marks=pytest.mark.xfail(raises=ModelError, reason="the sampler takes adapters of linear layers only")
-        )
-        if c == "moe-lora-experts"
-        else c
-        for c in CASES
-    ],
-)
+@pytest.mark.parametrize("case", CASES)
 def test_a_checkpoint_answers(bed: Bed, case: str) -> None:
     name, lora, _ = CASES[case]
     student = bed.students[name]

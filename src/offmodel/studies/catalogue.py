@@ -62,6 +62,7 @@ def _build_file(path: Path, sources: Sources) -> Study:
 
 def _own_traceback(error: Exception, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    first = next((i for i, f in enumerate(frames) if Path(f.filename) == path), 0)
-    lines = traceback.format_list(frames[first:])
+    own = [i for i, f in enumerate(frames) if Path(f.filename).resolve() == path.resolve()]
+    # A slip of syntax is found before the file has a frame; its message names the line.
+    lines = traceback.format_list(frames[own[0] :]) if own else []
     return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()
