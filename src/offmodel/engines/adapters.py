@@ -109,8 +109,6 @@ def save_adapter(peft_model: Any, out: Path) -> None:
     peft_model.peft_config["default"].save_pretrained(out)
     config = json.loads((out / "adapter_config.json").read_text())
     config.update(base_model_name_or_path=None, inference_mode=True)
-    # PEFT keeps the names in a set, whose order differs from process to process.
-    config["target_modules"] = sorted(config["target_modules"])
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT keeps a set, whose order differs between processes
     (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
