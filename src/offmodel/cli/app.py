@@ -146,13 +146,13 @@ def methods() -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(store: StoreOption = HERE) -> None:
     """Say what this machine can do."""
     from rich.console import Console
 
     from offmodel.cli.doctor import doctor as examine
 
-    examine(Console())
+    examine(Console(), store=store)
 
 
 @store_app.command("gc")

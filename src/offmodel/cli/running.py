@@ -28,8 +28,8 @@ def run_and_report(
     """Compute what is missing of a study, then write its report; a run that fails still reports what there is."""
     study = load_study(name)
     runtime = replace(runtime_for(device, dict(study.locations)), plugins=study_plugins(name))
-    home = Store(store)
     targets = sliced(study.targets, only)
+    home = Store(store)
     many = workers if workers is not None else (study.workers if runtime.device == "cpu" else 1)
     try:
         compute(targets, home, runtime, workers=many, typical=study.typical)

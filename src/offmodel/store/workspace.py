@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, final
@@ -93,7 +93,8 @@ def make_job(recipe: Recipe, space: Workspace, runtime: Runtime, progress: Progr
         inputs=inputs,
         out=space.payload,
         scratch=space.root / "scratch",
-        runtime=runtime,
+        # A plugin may be the path of a study file, which can hold the hidden instruction.
+        runtime=replace(runtime, plugins=()),
         progress=progress,
     )
 
