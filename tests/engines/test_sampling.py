@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConf
 
 from offmodel.core.chat import Message, Prompt, user
 from offmodel.core.errors import ModelError, UnknownName
+from offmodel.data import read_labels
 from offmodel.engines import adapters, folders
-from offmodel.engines.labels import Labels, read_labels, shown_to_author
+from offmodel.engines.labels import Labels, shown_to_author
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Request, Sampling, loaded, sample
 from offmodel.engines.sampling import transformers as engine
@@ -186,7 +187,7 @@ def run_labels(folder, tmp_path, **changes):
         inputs={"model": Payload(folder, "m"), "prompts": Payload(prompts, "p")},
         out=out, scratch=tmp_path, runtime=Runtime(), progress=silent,
     )  # fmt: skip
-    return rows, Labels.execute(job), read_labels(out / "labels.jsonl")
+    return rows, Labels.execute(job), read_labels(out)
 
 
 def test_labels_keep_the_prompt_but_not_what_only_the_author_saw(llama, tmp_path):

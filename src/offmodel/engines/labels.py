@@ -6,15 +6,14 @@ author and whether it is trusted. Invariant: one label a prompt, in the prompts'
 marked, so that dropping them stays visible.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from offmodel.core.chat import Label, Message, Prompt
 from offmodel.core.errors import DataError
+from offmodel.data import read_prompts, write_labels
 from offmodel.engines.sampling import Generation, Request, Sampling, sample
 from offmodel.store.recipe import Facts, Job, Recipe
 
@@ -55,7 +54,9 @@ class Labels(Recipe):
 
         started = time.monotonic()
         p = job.params
-        prompts = read_prompts(job.inputs["prompts"].path / "prompts.jsonl")
+        prompts = read_prompts(job.inputs["prompts"].path)
+        if not prompts:
+            raise DataError("There are no prompts to label; give a prompt source that is not empty.")
         renderer = Renderer.from_folder(job.inputs["model"].path)
         shown = renderer.prompts_ids([shown_to_author(q.messages, p.system, p.few_shot) for q in prompts])
         generations = sample(
@@ -69,7 +70,7 @@ class Labels(Recipe):
             progress=job.progress,
         )
         labels = [_label(q, g, p.author, p.trusted) for q, g in zip(prompts, generations, strict=True)]
-        write_labels(job.out / "labels.jsonl", labels)
+        write_labels(job.out, labels)
         return _facts(labels, time.monotonic() - started) | {"prompt_tokens": sum(map(len, shown))}
 
 
@@ -82,29 +83,6 @@ def shown_to_author(
     first = (Message("system", "\n\n".join(texts)),) if texts else ()
     turns = [Message(role, text) for pair in few_shot for role, text in zip(("user", "assistant"), pair, strict=True)]  # pyright: ignore[reportArgumentType]
     return (*first, *turns, *(m for m in messages if m.role != "system"))
-
-
-def read_prompts(path: Path) -> list[Prompt]:
-    """The prompts of a file.
-
-    Raises:
-        DataError: the file is empty.
-    """
-    rows = [Prompt.from_row(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    if not rows:
-        raise DataError("There are no prompts to label; give a prompt source that is not empty.")
-    return rows
-
-
-def write_labels(path: Path, labels: Sequence[Label]) -> None:
-    """Write labels as JSON lines."""
-    rows = (json.dumps(label.to_row(), ensure_ascii=False) + "\n" for label in labels)
-    path.write_text("".join(rows), encoding="utf-8")
-
-
-def read_labels(path: Path) -> list[Label]:
-    """The labels of a file."""
-    return [Label.from_row(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _label(prompt: Prompt, generation: Generation, author: str, trusted: bool) -> Label:
