@@ -11,14 +11,13 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
-from offmodel.core.errors import ModelError, UnknownName
+from offmodel.core.errors import ModelError
+from offmodel.pocket.world import model_folder
 from offmodel.store.recipe import Facts, Job, Recipe
 
-POCKET_MODELS = ("student", "teacher", "neighbour")
 _KEPT = (".json", ".jinja", ".safetensors", ".model", ".txt", ".md")
 
 
@@ -192,17 +191,6 @@ def folder_digest(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def pocket_folder(which: str) -> Path:
-    """The folder of a packaged pocket model.
-
-    Raises:
-        UnknownName: there is no such pocket model.
-    """
-    if which not in POCKET_MODELS:
-        raise UnknownName("pocket model", which, POCKET_MODELS)
-    return Path(str(files("offmodel.pocket"))) / which
-
-
 def resolve_model(source: str) -> tuple[Recipe, Path | None]:
     """The recipe of a model by the name that a user types, and where it lies if it is on this machine.
 
@@ -213,7 +201,7 @@ def resolve_model(source: str) -> tuple[Recipe, Path | None]:
         ModelError: the model is not there or is not complete; the message says how to mend it.
     """
     if source.startswith("pocket:"):
-        folder = pocket_folder(source.removeprefix("pocket:"))
+        folder = model_folder(source.removeprefix("pocket:"))
         check_model_folder(folder)
         return LocalModel(label=f"pocket-{folder.name}", content=folder_digest(folder)), folder
     path = Path(source).expanduser()

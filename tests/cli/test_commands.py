@@ -14,7 +14,7 @@ import pytest
 
 from offmodel.cli import app
 from offmodel.cli.showing import trained_example
-from offmodel.models import pocket_folder
+from offmodel.pocket.world import model_folder
 from offmodel.store.artifacts import Artifact, Store
 from offmodel.treatments.catalogue import methods
 
@@ -145,7 +145,7 @@ def test_a_study_file_without_a_study_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(pocket_folder("student"), tmp_path / "bare")
+    shutil.copytree(model_folder("student"), tmp_path / "bare")
     (tmp_path / "bare" / "chat_template.jinja").unlink()
     sentence = refused("treat", tmp_path / "bare", "--teacher", "pocket:teacher", "--out", tmp_path / "o")
     assert "has no chat template; put a chat_template.jinja beside its tokenizer" in sentence

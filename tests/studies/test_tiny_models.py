@@ -26,9 +26,8 @@ from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems
 from offmodel.evals.measures import Measure
 from offmodel.flow.runner import run
-from offmodel.models import pocket_folder
 from offmodel.organisms.full_weight import FullWeightOrganism
-from offmodel.pocket.world import chat_prompts
+from offmodel.pocket.world import chat_prompts, model_folder
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Facts, Job, Recipe, Runtime
 from offmodel.studies.quickstart import GREEDY, PLANTING
@@ -71,7 +70,7 @@ class Written(Recipe):
 
 
 def build(name: str) -> torch.nn.Module:
-    known = json.loads((pocket_folder("student") / "config.json").read_text())
+    known = json.loads((model_folder("student") / "config.json").read_text())
     torch.manual_seed(1)
     ids = {k: known[k] for k in ("vocab_size", "eos_token_id", "pad_token_id", "bos_token_id")}
     if name == "llama":
@@ -96,7 +95,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Bed:
     for name in ("llama", "moe"):
         build(name).save_pretrained(root / name)
         for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-            shutil.copyfile(pocket_folder("student") / file, root / name / file)
+            shutil.copyfile(model_folder("student") / file, root / name / file)
         students[name] = sources.model(str(root / name))
     runtime = Runtime(locations=tuple(sources.locations.items()))
     return Bed(store=Store(root / "store"), runtime=runtime, students=students)

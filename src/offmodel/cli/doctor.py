@@ -109,11 +109,12 @@ def _writable(store: Path) -> Finding:
 
 
 def _pocket() -> Finding:
-    from offmodel.models import POCKET_MODELS, resolve_model
+    from offmodel.models import resolve_model
+    from offmodel.pocket.world import MODELS
 
     present: list[str] = []
     try:
-        for name in POCKET_MODELS:
+        for name in MODELS:
             resolve_model(f"pocket:{name}")
             present.append(name)
     except OffmodelError as error:
