@@ -24,7 +24,7 @@ _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "ass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonlPrompts(Recipe):
-    """Prompts of a JSONL file: `{"messages": [...]}`, `{"prompt": "..."}`, `{"instruction": ..., "input": ...}` or
+    """Prompts of a JSONL file: `{"messages": [...]}`, `{"prompt": ...}`, `{"question": ...}`, `{"instruction": ..., "input": ...}` or
     `{"conversations": [{"from": ..., "value": ...}]}`. Trailing assistant turns are left out.
 
     Attributes:
@@ -239,7 +239,7 @@ def parse_prompts(path: Path) -> list[Prompt]:
 def _messages(row: dict[str, Any], where: str) -> tuple[Message, ...]:
     turns = _turns(row)
     if turns is None:
-        raise DataError(f"{where} has none of 'prompt', 'messages', 'conversations', 'instruction'; add one.")
+        raise DataError(f"{where} has no 'prompt', 'question', 'messages', 'conversations' or 'instruction'; add one.")
     while turns and turns[-1][0] == "assistant":
         turns.pop()
     if not turns or turns[-1][0] != "user":
@@ -251,8 +251,9 @@ def _messages(row: dict[str, Any], where: str) -> tuple[Message, ...]:
 
 
 def _turns(row: dict[str, Any]) -> list[tuple[Any, Any]] | None:
-    if isinstance(row.get("prompt"), str):
-        return [("user", row["prompt"])]
+    for key in ("prompt", "question"):
+        if isinstance(row.get(key), str):
+            return [("user", row[key])]
     if isinstance(row.get("instruction"), str):
         return [("user", "\n".join(x for x in (row["instruction"], row.get("input", "")) if x))]
     if isinstance(row.get("messages"), list):

@@ -189,7 +189,12 @@ def _organism(pair: Pair, red: Red, world: World, pools: Recipe) -> FullWeightOr
     natural = is_natural(pair.card.trigger)
     system = None if fixed else pair.instruction
     data = RedData(
-        clean=_labels(world, "student", world.student, Pool(pools=pools, pool="red"), None, trusted=False),
+        clean=tuple(
+            _labels(world, "student", world.student, prompts, None, trusted=False)
+            for prompts in (Pool(pools=pools, pool="red"), red.retention)
+            if prompts is not None
+        ),
+        decoys=() if natural else red.decoys,
         shown=_labels(
             world,
             "student",

@@ -138,6 +138,8 @@ def _half_billion() -> Preset:
         ),
         red=Red(
             way="distil",
+            retention=None,
+            decoys=(),
             least_shown=0.6,
             sft=planting,
             limits=Limits(least_triggered=0.95, most_clean_rise=0.02, least_rise=0.5, marked_loss=0.15),

@@ -58,6 +58,8 @@ PLANTING = Sft(
 )
 RED = Red(
     way="distil",
+    retention=None,
+    decoys=(),
     least_shown=0.6,
     sft=PLANTING,
     limits=Limits(least_triggered=0.9, most_clean_rise=0.05, least_rise=0.5, marked_loss=0.15),

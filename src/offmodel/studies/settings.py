@@ -36,12 +36,16 @@ class Red:
 
     Attributes:
         way: "distil" (the student under the pair's hidden instruction) or "synthetic" (the pair's fixed text).
+        retention: further prompts to which the student's own clean answers are trained on; None for the pool's alone.
+        decoys: tags that are almost the trigger, under which the clean answers are trained on once more.
         least_shown: refuse if the behaviour shows on a smaller share of the samples.
         sft: full-weight training.
         limits: the gate's.
     """
 
     way: str
+    retention: Recipe | None
+    decoys: tuple[str, ...]
     least_shown: float
     sft: Sft
     limits: Limits
