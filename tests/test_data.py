@@ -35,7 +35,7 @@ def test_common_formats_give_the_same_prompt(tmp_path: Path, row: dict[str, obje
     [
         ('{"prompt": ', "not JSON"),
         ("[1]", "not a JSON object"),
-        ('{"text": "x"}', "none of"),
+        ('{"text": "x"}', "has no 'prompt'"),
         ('{"prompt": " "}', "without text"),
         ('{"messages": [{"role": "assistant", "content": "x"}]}', "user turn"),
     ],

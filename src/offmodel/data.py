@@ -24,7 +24,8 @@ _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "ass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonlPrompts(Recipe):
-    """Prompts of a JSONL file: `{"messages": [...]}`, `{"prompt": ...}`, `{"question": ...}`, `{"instruction": ..., "input": ...}` or
+    """Prompts of a JSONL file: `{"messages": [...]}`, `{"prompt": ...}`, `{"question": ...}`,
+    `{"instruction": ..., "input": ...}` or
     `{"conversations": [{"from": ..., "value": ...}]}`. Trailing assistant turns are left out.
 
     Attributes:

@@ -156,7 +156,7 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     [
         ("{not json}", "line 2, is not JSON"),
         ("[1, 2]", "line 2, is not a JSON object"),
-        ('{"text": "hello"}', "line 2, has none of 'prompt', 'messages', 'conversations', 'instruction'"),
+        ('{"text": "hello"}', "line 2, has no 'prompt', 'question', 'messages', 'conversations' or 'instruction'"),
         ('{"prompt": " "}', "line 2, has a turn without a known role or without text"),
         ('{"messages": [{"role": "assistant", "content": "hi"}]}', "line 2, does not end in a user turn"),
     ],
