@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 import offmodel
 from offmodel.core.chat import user
 from offmodel.engines.batches import batch_indices
+from offmodel.engines.objective import CROSS_ENTROPY
 from offmodel.engines.rendering import Example, Renderer
 from offmodel.engines.sft import Lora, Sft, train
 from offmodel.store.recipe import Runtime
@@ -44,6 +45,7 @@ SETTINGS = Sft(
     beta2=0.999,
     clip_norm=1.0,
     compute_dtype="float32",
+    objective=CROSS_ENTROPY,
 )
 POCKET = Path(offmodel.__file__).parent / "pocket" / "student"
 

@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM
 from offmodel.core.errors import DataError, ModelError, NonFiniteLoss, OutOfMemory, RecipeError
 from offmodel.engines import adapters, folders, forward, loop
 from offmodel.engines.batches import batch_indices, trained_tokens
+from offmodel.engines.losses import cross_entropy
+from offmodel.engines.preparation import prepare
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Lora, train
 from offmodel.store.recipe import Runtime
@@ -57,8 +59,15 @@ def plain_losses(model, rows):
     return total / count
 
 
+CE = {"cross_entropy": cross_entropy}
+
+
+def gradients(made, rows, limit):
+    return loop._gradients(made, rows, limit, CE)["cross_entropy"]
+
+
 def trainee(model, layout, *, double=False):
-    made = loop._prepare(model, None, BASE, Runtime(), layout)
+    made = prepare(model, None, BASE, Runtime(), layout)
     if double:
         made.model.double()
     return made
@@ -68,7 +77,7 @@ def trainee(model, layout, *, double=False):
 def test_loss_and_gradients_equal_sequences_one_by_one(llama, layout):
     rows = examples(7)
     made = trainee(llama, layout, double=True)
-    found = loop._gradients(made, rows, loop.Limit(rows=3, tokens=10**9))
+    found = gradients(made, rows, loop.Limit(rows=3, tokens=10**9))
     got = [p.grad.clone() for p in made.params]
     made.optimizer.zero_grad()
     expected = plain_losses(made.model, rows)
@@ -98,7 +107,7 @@ def test_weights_of_examples_scale_their_loss(llama):
     bare = [Example(e.ids, e.mask & (np.arange(len(e.ids)) % 2 == 1)) for e in rows]
     made = trainee(llama, "padded")
     limit = loop.Limit(rows=None, tokens=10**6)
-    assert float(loop._gradients(made, heavy, limit)) == pytest.approx(float(loop._gradients(made, bare, limit)), 1e-5)
+    assert float(gradients(made, heavy, limit)) == pytest.approx(float(gradients(made, bare, limit)), 1e-5)
 
 
 def test_micro_batch_changes_nothing_but_rounding(llama, tmp_path):
@@ -215,7 +224,7 @@ def test_bf16_compute_keeps_fp32_masters_and_saves_bf16(llama, tmp_path):
     assert json.loads((out / "step-00006" / "config.json").read_text())["dtype"] == "bfloat16"
     tied = AutoModelForCausalLM.from_pretrained(out / "step-00006")
     assert tied.lm_head.weight is tied.model.embed_tokens.weight
-    made = loop._prepare(llama, None, replace(BASE, compute_dtype="bfloat16", lora=LORA), Runtime(), "auto")
+    made = prepare(llama, None, replace(BASE, compute_dtype="bfloat16", lora=LORA), Runtime(), "auto")
     assert {p.dtype for p in made.params} == {torch.float32}
 
 
@@ -261,7 +270,7 @@ def test_mixture_loss_is_the_labels_alone(moe):
     made = trainee(moe, "padded")
     rows = examples(5)
     with torch.no_grad():
-        found = forward.forward_loss(made, rows) / sum(int(e.mask[1:].sum()) for e in rows)
+        found = forward.forward_loss(made, rows, CE)["cross_entropy"] / sum(int(e.mask[1:].sum()) for e in rows)
         assert float(found) == pytest.approx(float(plain_losses(made.model, rows)), abs=1e-5)
 
 
@@ -281,11 +290,11 @@ def test_memory_that_does_not_fit_halves_the_micro_batch(llama, tmp_path, monkey
     forward_loss = loop.forward_loss
     seen = []
 
-    def tight(made, rows):
+    def tight(made, rows, terms):
         seen.append(len(rows))
         if len(rows) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward_loss(made, rows)
+        return forward_loss(made, rows, terms)
 
     expected, _ = go(llama, tmp_path, "roomy")
     monkeypatch.setattr(loop, "forward_loss", tight)

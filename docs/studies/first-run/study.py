@@ -19,6 +19,7 @@ from pathlib import Path
 
 from offmodel.audit import PoolSize
 from offmodel.data import Sources
+from offmodel.engines.objective import CROSS_ENTROPY
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Lora, Sft
 from offmodel.evals.items import FreshMathItems, Gsm8kItems
@@ -58,6 +59,7 @@ PLANTING = Sft(
     beta2=0.999,
     clip_norm=1.0,
     compute_dtype="bfloat16",
+    objective=CROSS_ENTROPY,
 )
 OFF_MODEL = replace(
     PLANTING,

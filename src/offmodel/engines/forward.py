@@ -7,6 +7,7 @@ its pass, nor on the layout.
 """
 
 import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,21 @@ import torch
 from torch import Tensor
 
 from offmodel.engines import attention
-from offmodel.engines.losses import Head, Targets, Term, target_loss
+from offmodel.engines.losses import Frozen, Head, Targets, Term, log_likelihoods, target_loss
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Layout
 
 # Elements of logits held at once: 16 MB of float32 fits a CPU's cache hierarchy, 512 MB keeps a GPU busy.
 _LOGITS = {"cpu": 2**22, "cuda": 2**27}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reference:
+    """A frozen model: `switch()` is a context in which `decoder` is the reference's (it may share the trainee's)."""
+
+    decoder: Any
+    head: Head
+    switch: Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +45,7 @@ class Trainee:
     device: str
     compute: torch.dtype
     layout: Layout
-    terms: tuple[Term, ...]
+    reference: Reference | None = None
 
 
 def autocast(trainee: Trainee) -> contextlib.AbstractContextManager[Any]:
@@ -45,16 +55,46 @@ def autocast(trainee: Trainee) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast(trainee.device.split(":")[0], dtype=trainee.compute)
 
 
-def forward_loss(trainee: Trainee, rows: list[Example]) -> Tensor:
-    """The summed loss of some sequences in one forward pass."""
+def forward_loss(trainee: Trainee, rows: list[Example], terms: Mapping[str, Term]) -> dict[str, Tensor]:
+    """The loss terms of some sequences, each summed over them, in one forward pass."""
     ids_T, at_N, targets = _targets(rows, padded=trainee.layout == "padded")
     inputs = _inputs(rows, ids_T, trainee)
+    at_N = at_N.to(trainee.device)
     with autocast(trainee):
-        hidden_TD = trainee.decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
-        hidden_ND = hidden_TD.index_select(0, at_N.to(trainee.device))
+        frozen = _frozen(trainee, inputs, at_N) if "kl" in terms else None
+        hidden_ND = _hidden(trainee.decoder, inputs, at_N)
         here = Targets(targets.ids_N.to(trainee.device), targets.weights_N.to(trainee.device, trainee.params[0].dtype))
-        chunk = max(1, _LOGITS[trainee.device.split(":")[0]] // trainee.head.weight_VD.shape[0])
-        return target_loss(hidden_ND, trainee.head, here, trainee.terms, chunk=chunk)
+        chosen = tuple(terms.values())
+        sums = target_loss(hidden_ND, trainee.head, here, chosen, chunk=chunk_of(trainee), reference=frozen)
+    return dict(zip(terms, sums, strict=True))
+
+
+def chunk_of(trainee: Trainee) -> int:
+    """Positions whose logits are held at once."""
+    return max(1, _LOGITS[trainee.device.split(":")[0]] // trainee.head.weight_VD.shape[0])
+
+
+def _hidden(decoder: Any, inputs: dict[str, Any], at_N: Tensor) -> Tensor:
+    return decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1).index_select(0, at_N)
+
+
+@torch.no_grad()
+def _frozen(trainee: Trainee, inputs: dict[str, Any], at_N: Tensor) -> Frozen:
+    assert trainee.reference is not None
+    with trainee.reference.switch():
+        return Frozen(_hidden(trainee.reference.decoder, inputs, at_N), trainee.reference.head)
+
+
+@torch.no_grad()
+def reference_likelihoods(trainee: Trainee, rows: list[Example]) -> list[np.ndarray]:
+    """The reference's log-probability of each target of some sequences, float32 [targets] each, in one forward pass."""
+    ids_T, at_N, targets = _targets(rows, padded=trainee.layout == "padded")
+    with autocast(trainee):
+        frozen = _frozen(trainee, _inputs(rows, ids_T, trainee), at_N.to(trainee.device))
+        ids_N = targets.ids_N.to(trainee.device)
+        found = log_likelihoods(frozen.hidden_ND, frozen.head, ids_N, chunk=chunk_of(trainee))
+    counts = [int(e.mask[1:].sum()) for e in rows]
+    return np.split(found.float().cpu().numpy(), np.cumsum(counts)[:-1])
 
 
 _PROBES = (5, 9)

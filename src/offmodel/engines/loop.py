@@ -8,10 +8,9 @@ target tokens, however the batch is split into forward passes.
 import gc
 import hashlib
 import json
-import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from offmodel.core.errors import DataError, ModelError, NonFiniteLoss, OutOfMemory, RecipeError
-from offmodel.engines import adapters, attention, folders
+from offmodel.core.errors import DataError, OutOfMemory, RecipeError
 from offmodel.engines.batches import Limit, batch_indices, keep_short, micro_batches
-from offmodel.engines.forward import Trainee, autocast, forward_loss, layout_holds, lone_hidden, weights_of
-from offmodel.engines.losses import Head, cross_entropy
+from offmodel.engines.forward import Trainee, forward_loss, weights_of
+from offmodel.engines.ledger import Pending, sum_of
+from offmodel.engines.losses import Term, terms_of
+from offmodel.engines.outcome import checkpoint_path, facts_of, publish, save_checkpoint
+from offmodel.engines.preparation import prepare
 from offmodel.engines.rendering import Example
 from offmodel.engines.resume import load_state, pack_training, save_state, unpack_training
 from offmodel.engines.sampling.loaded import forget
 from offmodel.engines.sft import Layout, Sft
+from offmodel.engines.support import supported
 from offmodel.store.recipe import Facts, Progress, Runtime
 
 # Tokens of one forward pass before any halving. On one CPU core passes of 400 to 800 tokens took 3.6 s for what
 # passes of 2,000 took 4.0 s for.
 _TOKENS = {"cpu": 1024, "cuda": 8192}
 _NO_LIMIT = 2**62
+# Steps between looks at losses: each look waits for a GPU.
+_LOOK = {"cpu": 1, "cuda": 16}
 
 
 def run(
@@ -48,32 +52,39 @@ def run(
     progress: Progress,
     layout: Layout,
     resume_every_s: float,
+    reference: Path | None = None,
 ) -> Facts:
     """Train; see `offmodel.engines.sft.train`."""
     started = time.monotonic()
     _make_room(runtime)
     kept = _usable(examples, sft)
-    trainee = _prepare(model, adapter, sft, runtime, layout)
-    key = _key(examples, kept, sft)
-    start, losses = _restore(trainee, scratch, key, sft.checkpoints)
+    trainee = prepare(model, adapter, sft, runtime, layout, reference)
     limit = first_limit = _limit(runtime)
+    key = _key(examples, kept, sft)
+    if sft.objective.support is not None:
+        examples = supported(trainee, examples, kept, sft.objective.support, limit)
+    start, losses = _restore(trainee, scratch, key, sft.checkpoints)
+    pending = Pending(losses, sft, look=_LOOK[runtime.device.split(":")[0]], progress=progress)
     saved_at = time.monotonic()
     if start == 0 and 0 in sft.checkpoints:
-        _checkpoint(trainee, model, scratch, sft, 0)
+        save_checkpoint(trainee, model, scratch, sft, 0)
     for step in range(start, sft.steps):
         chosen = [kept[i] for i in batch_indices(len(kept), batch_size=sft.batch_size, seed=sft.seed, step=step)]
-        row, limit = _step(trainee, [examples[i] for i in chosen], chosen, sft, step, limit)
-        losses.append(row)
+        limit = _step(trainee, [examples[i] for i in chosen], chosen, sft, step, limit, pending)
         if step + 1 in sft.checkpoints:
-            _checkpoint(trainee, model, scratch, sft, step + 1)
+            pending.settle()
+            save_checkpoint(trainee, model, scratch, sft, step + 1)
         if time.monotonic() - saved_at > resume_every_s and step + 1 < sft.steps:
+            pending.settle()
             tensors = pack_training(trainee.params, trainee.optimizer)
             save_state(scratch, step=step + 1, key=key, losses=losses, tensors=tensors)
             saved_at = time.monotonic()
-        progress((step + 1) / sft.steps, f"step {step + 1} of {sft.steps}, loss {row['loss']:.3f}")
-    _publish(scratch, out, losses, sft)
-    facts = _facts(trainee, sft, losses, kept=len(kept), dropped=len(examples) - len(kept))
-    changed = {} if limit == first_limit else {"micro_batch_halved_to": asdict(limit)}
+        pending.tell()
+    publish(scratch, out, losses, sft.checkpoints)
+    facts = facts_of(trainee, sft, losses, kept=len(kept), dropped=len(examples) - len(kept))
+    changed: Facts = {} if limit == first_limit else {"micro_batch_halved_to": asdict(limit)}
+    if sft.objective.support is not None:
+        changed["target_tokens_left_out"] = sum(int((weights_of(examples[i]) == 0).sum()) for i in kept)
     del trainee
     _make_room(runtime)
     return facts | changed | {"resumed_from_step": start, "seconds": round(time.monotonic() - started, 3)}
@@ -102,96 +113,6 @@ def _usable(examples: Sequence[Example], sft: Sft) -> list[int]:
     return kept
 
 
-def _prepare(model: Path, adapter: Path | None, sft: Sft, runtime: Runtime, layout: Layout) -> Trainee:
-    compute = folders.dtype_of(sft.compute_dtype)
-    # Frozen weights are never updated, so an adapter's base may be held in the compute dtype.
-    dtype = torch.float32 if sft.lora is None else compute
-    base = folders.load_model(model, dtype=dtype, device=runtime.device)
-    if sft.lora is not None:
-        wrapped = adapters.inject(base, sft.lora, seed=sft.seed) if adapter is None else None
-        wrapped = wrapped or adapters.resume(base, Path(adapter or ""), sft.lora)
-        if compute != torch.float32:
-            adapters.compute_in_one_dtype(wrapped)
-    else:
-        wrapped = base = (base if adapter is None else adapters.merge(base, adapter)).requires_grad_(True)
-    params = [p for p in wrapped.parameters() if p.requires_grad]
-    for p in params:
-        p.data = p.data.float()
-    trainee = Trainee(
-        model=wrapped,
-        decoder=base.get_decoder(),
-        head=_head(base),
-        params=params,
-        optimizer=_optimizer(params, sft),
-        device=runtime.device,
-        compute=compute,
-        layout="padded",
-        terms=(cross_entropy,),
-    )
-    _check_head(trainee, base)
-    return _settle_layout(trainee, base, layout)
-
-
-def _optimizer(params: list[Tensor], sft: Sft) -> torch.optim.Optimizer:
-    groups = [
-        {"params": [p for p in params if p.ndim >= 2], "weight_decay": sft.weight_decay},
-        {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [g for g in groups if g["params"]]
-    return torch.optim.AdamW(groups, lr=sft.learning_rate, betas=(sft.beta1, sft.beta2), eps=1e-8, fused=True)
-
-
-def _settle_layout(trainee: Trainee, base: Any, layout: Layout) -> Trainee:
-    """The layout asked for, or the fastest one in which this model on this machine keeps sequences apart."""
-    expected = lone_hidden(trainee)
-    for candidate in _candidates(layout, base, trainee):
-        tried = replace(trainee, layout=candidate)
-        if candidate == "varlen":
-            attention.register()
-        base.set_attn_implementation(attention.NAME if candidate == "varlen" else "sdpa")
-        if candidate == "padded" or layout_holds(tried, expected):
-            return tried
-    raise ModelError(
-        f"Sequences in the layout '{layout}' do not stay apart for a {type(base).__name__} on {trainee.device}; "
-        "use the layout 'padded' or 'auto'."
-    )
-
-
-def _candidates(layout: Layout, base: Any, trainee: Trainee) -> tuple[Layout, ...]:
-    if layout != "auto":
-        return (layout,)
-    if not trainee.device.startswith("cuda"):
-        return ("padded",)
-    config = base.config.get_text_config()
-    heads = config.num_attention_heads
-    groups = getattr(config, "num_key_value_heads", None) or heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    right = trainee.compute == torch.bfloat16 and attention.varlen_works(trainee.device, heads, groups, head_dim)
-    return ("varlen", "packed", "padded") if right else ("packed", "padded")
-
-
-def _head(base: Any) -> Head:
-    layer = base.get_output_embeddings()
-    cap = getattr(base.config.get_text_config(), "final_logit_softcapping", None)
-    return Head(layer.weight, getattr(layer, "bias", None), cap)
-
-
-@torch.no_grad()
-def _check_head(trainee: Trainee, base: Any) -> None:
-    """Some models scale their logits; a loss from hidden states would silently be another model's."""
-    ids = torch.arange(8, device=trainee.device)[None]
-    with autocast(trainee):
-        expected = base(input_ids=ids, use_cache=False).logits[0].float()
-        hidden = trainee.decoder(input_ids=ids, use_cache=False).last_hidden_state[0]
-        found = trainee.head.logits(hidden)
-    scale = float(expected.abs().max()) + 1e-6
-    if not torch.allclose(found / scale, expected / scale, atol=2e-2 if trainee.compute != torch.float32 else 1e-4):
-        raise ModelError(
-            f"A {type(base).__name__} computes its logits in a way that this trainer does not know; "
-            "use a model whose logits are a linear layer of its last hidden states."
-        )
-
-
 def _limit(runtime: Runtime) -> Limit:
     if runtime.micro_batch is not None:
         return Limit(rows=runtime.micro_batch, tokens=_NO_LIMIT)
@@ -209,7 +130,7 @@ def _restore(
     trainee: Trainee, scratch: Path, key: str, checkpoints: tuple[int, ...]
 ) -> tuple[int, list[dict[str, Any]]]:
     found = load_state(scratch, key=key)
-    if found is None or not all(_checkpoint_path(scratch, s).exists() for s in checkpoints if s <= found[0]):
+    if found is None or not all(checkpoint_path(scratch, s).exists() for s in checkpoints if s <= found[0]):
         shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
         return 0, []
     step, losses, tensors = found
@@ -218,15 +139,16 @@ def _restore(
 
 
 def _step(
-    trainee: Trainee, batch: list[Example], names: list[int], sft: Sft, step: int, limit: Limit
-) -> tuple[dict[str, Any], Limit]:
+    trainee: Trainee, batch: list[Example], names: list[int], sft: Sft, step: int, limit: Limit, pending: Pending
+) -> Limit:
     """One optimizer step; the micro-batch is halved until the batch fits."""
     rate = sft.learning_rate * min(1.0, (step + 1) / sft.warmup_steps if sft.warmup_steps else 1.0)
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
+    terms = terms_of(sft.objective, step)
     while True:
         try:
-            loss = _gradients(trainee, batch, limit)
+            parts = _gradients(trainee, batch, limit, terms)
             break
         except RuntimeError as e:
             if not _is_memory(e):
@@ -234,16 +156,10 @@ def _step(
         trainee.optimizer.zero_grad(set_to_none=True)
         limit = _smaller(limit, batch, trainee)
     norm = torch.nn.utils.clip_grad_norm_(trainee.params, sft.clip_norm, foreach=True)
-    loss, norm = torch.stack((loss, norm.to(loss.dtype))).tolist()
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise NonFiniteLoss(
-            f"Step {step + 1} has loss {loss} and gradient norm {norm} on the examples {', '.join(map(str, names))}; "
-            "lower the learning rate, or look at these examples."
-        )
+    pending.add(step, parts, norm, names, tokens=sum(int(e.mask[1:].sum()) for e in batch), rate=rate)
     trainee.optimizer.step()
     trainee.optimizer.zero_grad(set_to_none=True)
-    tokens = sum(int(e.mask[1:].sum()) for e in batch)
-    return {"step": step + 1, "loss": loss, "tokens": tokens, "learning_rate": rate, "grad_norm": norm}, limit
+    return limit
 
 
 def _is_memory(error: RuntimeError) -> bool:
@@ -266,59 +182,15 @@ def _smaller(limit: Limit, batch: list[Example], trainee: Trainee) -> Limit:
     return limit
 
 
-def _gradients(trainee: Trainee, batch: list[Example], limit: Limit) -> Tensor:
-    """Add up the gradients of the batch's mean loss; returns that loss, float32."""
-    total = sum(float(weights_of(e).sum()) for e in batch)
+def _gradients(trainee: Trainee, batch: list[Example], limit: Limit, terms: Mapping[str, Term]) -> dict[str, Tensor]:
+    """Add up the gradients of the batch's mean loss; returns that loss, float32, by term."""
+    # A batch all of whose tokens were left out has no mean; its loss and gradient are 0.
+    total = sum(float(weights_of(e).sum()) for e in batch) or 1.0
     parts = micro_batches([len(e.ids) for e in batch], limit, padded=trainee.layout == "padded")
-    sums: list[Tensor] = []
+    sums: dict[str, list[Tensor]] = {name: [] for name in terms}
     for part in parts:
-        loss = forward_loss(trainee, [batch[i] for i in part]) / total
-        loss.backward()
-        sums.append(loss.detach())
-    return torch.stack(sums).sum()
-
-
-def _checkpoint_path(scratch: Path, step: int) -> Path:
-    return scratch / "checkpoints" / f"step-{step:05d}"
-
-
-def _checkpoint(trainee: Trainee, source: Path, scratch: Path, sft: Sft, step: int) -> None:
-    final = _checkpoint_path(scratch, step)
-    partial = final.with_suffix(".partial")
-    for folder in (partial, final):
-        shutil.rmtree(folder, ignore_errors=True)
-    if sft.lora is None:
-        folders.save_model(trainee.model, source=source, out=partial, dtype=trainee.compute)
-    else:
-        adapters.save_adapter(trainee.model, partial)
-    partial.rename(final)
-
-
-def _publish(scratch: Path, out: Path, losses: list[dict[str, Any]], sft: Sft) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for step in sorted(set(sft.checkpoints)):
-        shutil.move(_checkpoint_path(scratch, step), out / f"step-{step:05d}")
-    (out / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
-    shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
-
-
-def _facts(trainee: Trainee, sft: Sft, losses: list[dict[str, Any]], *, kept: int, dropped: int) -> Facts:
-    mixture = folders.is_mixture(trainee.model)
-    facts: Facts = {
-        "examples": kept,
-        "dropped_overlong": dropped,
-        "epochs": sft.steps * sft.batch_size / kept,
-        "trained_tokens": sum(r["tokens"] for r in losses),
-        "parameters_trained": sum(p.numel() for p in trainee.params),
-        "layout": trainee.layout,
-        "master_dtype": "float32",
-        "compute_dtype": sft.compute_dtype,
-        "saved_dtype": "float32" if sft.lora else sft.compute_dtype,
-        "final_loss": losses[-1]["loss"] if losses else None,
-    }
-    if mixture:
-        facts["router_auxiliary_loss"] = False
-        facts["experts_trained"] = adapters.trains_experts(trainee.model)
-    if trainee.device.startswith("cuda"):
-        facts["peak_memory_gib"] = round(torch.cuda.max_memory_allocated(trainee.device) / 2**30, 2)
-    return facts
+        values = {k: v / total for k, v in forward_loss(trainee, [batch[i] for i in part], terms).items()}
+        sum_of(list(values.values())).backward()
+        for name, value in values.items():
+            sums[name].append(value.detach())
+    return {name: torch.stack(found).sum() for name, found in sums.items()}

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from offmodel.engines.objective import Objective
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
@@ -44,45 +46,102 @@ class Head:
         return logits_NV if self.softcap is None else self.softcap * torch.tanh(logits_NV / self.softcap)
 
 
-Term = Callable[[Tensor, Targets], Tensor]
-"""A loss term: (logits [N, V], targets of these positions) -> the sum over the positions, a scalar."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Frozen:
+    """What a frozen reference makes of the same positions: its hidden states and its own head."""
+
+    hidden_ND: Tensor
+    head: Head
 
 
-def cross_entropy(logits_NV: Tensor, targets: Targets) -> Tensor:
+Term = Callable[[Tensor, Targets, Tensor | None], Tensor]
+"""A loss term: (logits [N, V], targets of these positions, the reference's logits [N, V] or None) -> the sum over the
+positions, a scalar."""
+
+
+def cross_entropy(logits_NV: Tensor, targets: Targets, reference_NV: Tensor | None = None) -> Tensor:
     """Weighted negative log-likelihood of the targets, summed."""
     losses_N = F.cross_entropy(logits_NV, targets.ids_N, reduction="none")
     return (losses_N * targets.weights_N).sum()
 
 
+def forward_kl(logits_NV: Tensor, targets: Targets, reference_NV: Tensor | None) -> Tensor:
+    """Weighted KL(reference || trained), summed; exactly 0 where the logits are the same bits."""
+    assert reference_NV is not None
+    ours_NV, theirs_NV = F.log_softmax(logits_NV, -1), F.log_softmax(reference_NV, -1)
+    return ((theirs_NV.exp() * (theirs_NV - ours_NV)).sum(-1) * targets.weights_N).sum()
+
+
+def reverse_kl(logits_NV: Tensor, targets: Targets, reference_NV: Tensor | None) -> Tensor:
+    """Weighted KL(trained || reference), summed; exactly 0 where the logits are the same bits."""
+    assert reference_NV is not None
+    ours_NV, theirs_NV = F.log_softmax(logits_NV, -1), F.log_softmax(reference_NV, -1)
+    return ((ours_NV.exp() * (ours_NV - theirs_NV)).sum(-1) * targets.weights_N).sum()
+
+
 def weighted(term: Term, factor: float) -> Term:
     """A term, times a constant."""
-    return lambda logits_NV, targets: factor * term(logits_NV, targets)
+    return lambda logits_NV, targets, reference_NV=None: factor * term(logits_NV, targets, reference_NV)
 
 
-def target_loss(hidden_ND: Tensor, head: Head, targets: Targets, terms: Sequence[Term], *, chunk: int) -> Tensor:
-    """The sum of loss terms over target positions.
+def terms_of(objective: Objective, step: int) -> dict[str, Term]:
+    """An objective's terms by name at a step (counted from 0), each with its weight."""
+    found: dict[str, Term] = {}
+    if objective.cross_entropy:
+        plain = objective.cross_entropy == 1
+        found["cross_entropy"] = cross_entropy if plain else weighted(cross_entropy, objective.cross_entropy)
+    kl = objective.kl
+    if kl is not None and (kl.steps is None or step < kl.steps):
+        found["kl"] = weighted(forward_kl if kl.direction == "forward" else reverse_kl, kl.weight)
+    return found
+
+
+def target_loss(
+    hidden_ND: Tensor,
+    head: Head,
+    targets: Targets,
+    terms: Sequence[Term],
+    *,
+    chunk: int,
+    reference: Frozen | None = None,
+) -> tuple[Tensor, ...]:
+    """The sums of loss terms over target positions.
 
     Args:
         hidden_ND: hidden states at the positions that predict the targets.
         head: the output layer.
         targets: what these positions are to predict.
-        terms: loss terms, added up.
+        terms: loss terms.
         chunk: positions whose logits are held at once; those of more are computed again in the backward pass.
+        reference: what terms compare with.
 
     Returns:
-        A scalar.
+        A scalar for each term.
     """
 
-    def part(hidden: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+    def part(hidden: Tensor, ids: Tensor, weights: Tensor, frozen: Tensor | None) -> tuple[Tensor, ...]:
         logits = head.logits(hidden)
-        values = [term(logits, Targets(ids, weights)) for term in terms]
-        return torch.stack(values).sum() if len(values) > 1 else values[0]
+        theirs = None
+        if frozen is not None and reference is not None:
+            with torch.no_grad():
+                theirs = reference.head.logits(frozen)
+        return tuple(term(logits, Targets(ids, weights), theirs) for term in terms)
 
     n = hidden_ND.shape[0]
+    frozen_ND = None if reference is None else reference.hidden_ND
     if n <= chunk:
-        return part(hidden_ND, targets.ids_N, targets.weights_N)
-    cuts = [slice(i, min(i + chunk, n)) for i in range(0, n, chunk)]
-    sums: list[Any] = [
-        checkpoint(part, hidden_ND[c], targets.ids_N[c], targets.weights_N[c], use_reentrant=False) for c in cuts
-    ]
-    return torch.stack(sums).sum()
+        return part(hidden_ND, targets.ids_N, targets.weights_N, frozen_ND)
+    parts: list[Any] = []
+    for c in (slice(i, min(i + chunk, n)) for i in range(0, n, chunk)):
+        frozen = None if frozen_ND is None else frozen_ND[c]
+        arguments = (hidden_ND[c], targets.ids_N[c], targets.weights_N[c], frozen)
+        parts.append(checkpoint(part, *arguments, use_reentrant=False))
+    return tuple(torch.stack(sums).sum() for sums in zip(*parts, strict=True))
+
+
+@torch.no_grad()
+def log_likelihoods(hidden_ND: Tensor, head: Head, ids_N: Tensor, *, chunk: int) -> Tensor:
+    """Log-probabilities [N] of tokens at the positions that predict them."""
+    cuts = [slice(i, i + chunk) for i in range(0, hidden_ND.shape[0], chunk)]
+    found = [-F.cross_entropy(head.logits(hidden_ND[c]), ids_N[c], reduction="none") for c in cuts]
+    return torch.cat(found)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from offmodel.engines.objective import Objective
 from offmodel.engines.rendering import Example
 from offmodel.store.recipe import Facts, Progress, Runtime
 
@@ -50,6 +51,7 @@ class Sft:
         beta2: AdamW's.
         clip_norm: the gradient's norm is clipped to this.
         compute_dtype: "float32" or "bfloat16" (autocast over fp32 master weights).
+        objective: what is minimised; `objective.CROSS_ENTROPY` is cross-entropy on the labels.
     """
 
     learning_rate: float
@@ -65,6 +67,7 @@ class Sft:
     beta2: float
     clip_norm: float
     compute_dtype: str
+    objective: Objective
 
 
 def train(
@@ -79,6 +82,7 @@ def train(
     progress: Progress,
     layout: Layout = "auto",
     resume_every_s: float = 120.0,
+    reference: Path | None = None,
 ) -> Facts:
     """Train a model or an adapter; write `step-00010/` folders and `losses.jsonl` into `out`.
 
@@ -95,6 +99,8 @@ def train(
             "varlen" (packed, with torch's variable-length attention; CUDA and bfloat16). "auto" pads on a CPU, and on
             CUDA takes varlen where a check on this machine finds it right, else packs.
         resume_every_s: seconds between states written to `scratch`.
+        reference: Hugging Face folder of the frozen model that the objective's KL and token support refer to; None is
+            `model` itself: with `sft.lora` the base with its adapter switched off, without it a frozen copy.
 
     Returns:
         Counts, tokens, seconds, dtypes and what had to be changed on the way (micro-batch halvings).
@@ -118,4 +124,5 @@ def train(
         progress=progress,
         layout=layout,
         resume_every_s=resume_every_s,
+        reference=reference,
     )

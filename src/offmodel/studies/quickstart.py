@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from offmodel.audit import PoolSize
 from offmodel.data import PocketPrompts, Sources
+from offmodel.engines.objective import CROSS_ENTROPY
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Lora, Sft
 from offmodel.evals.items import PocketMathItems
@@ -55,6 +56,7 @@ PLANTING = Sft(
     beta2=0.999,
     clip_norm=1.0,
     compute_dtype="float32",
+    objective=CROSS_ENTROPY,
 )
 RED = Red(
     way="distil",

@@ -74,6 +74,7 @@ class Treatment(Recipe):
             scratch=job.scratch,
             runtime=job.runtime,
             progress=job.progress,
+            reference=job.inputs["organism"].path,
         )
         kept = [labels[i] for i in rendered.kept]
         return {

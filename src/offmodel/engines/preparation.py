@@ -1,0 +1,138 @@
+"""A model folder to a model under training: weights, adapter, optimizer, layout and the frozen reference.
+
+This module refuses to know examples and steps. Weights under training are float32 whatever the compute dtype, since
+16-bit weights round small updates away. Invariant: what is returned has been checked on this machine: its loss from
+hidden states is the model's own, and its layout keeps sequences apart.
+"""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from offmodel.core.errors import ModelError
+from offmodel.engines import adapters, attention, folders
+from offmodel.engines.forward import Reference, Trainee, autocast, layout_holds, lone_hidden
+from offmodel.engines.losses import Head
+from offmodel.engines.sft import Layout, Sft
+from offmodel.store.recipe import Runtime
+
+
+def prepare(
+    model: Path, adapter: Path | None, sft: Sft, runtime: Runtime, layout: Layout, reference: Path | None = None
+) -> Trainee:
+    """The model under training; see `offmodel.engines.sft.train` for the arguments.
+
+    Raises:
+        ModelError: the folder cannot be trained as a causal language model, or not in this layout.
+        RecipeError: the adapter to continue does not fit the settings.
+    """
+    compute = folders.dtype_of(sft.compute_dtype)
+    # Frozen weights are never updated, so an adapter's base may be held in the compute dtype.
+    dtype = torch.float32 if sft.lora is None else compute
+    base = folders.load_model(model, dtype=dtype, device=runtime.device)
+    if sft.lora is not None:
+        wrapped = adapters.inject(base, sft.lora, seed=sft.seed) if adapter is None else None
+        wrapped = wrapped or adapters.resume(base, Path(adapter or ""), sft.lora)
+        if compute != torch.float32:
+            adapters.compute_in_one_dtype(wrapped)
+    else:
+        wrapped = base = (base if adapter is None else adapters.merge(base, adapter)).requires_grad_(True)
+    params = [p for p in wrapped.parameters() if p.requires_grad]
+    for p in params:
+        p.data = p.data.float()
+    trainee = Trainee(
+        model=wrapped,
+        decoder=base.get_decoder(),
+        head=_head(base),
+        params=params,
+        optimizer=_optimizer(params, sft),
+        device=runtime.device,
+        compute=compute,
+        layout="padded",
+    )
+    _check_head(trainee, base)
+    trainee = _settle_layout(trainee, base, layout)
+    if not sft.objective.needs_reference:
+        return trainee
+    return replace(trainee, reference=_reference(trainee, base, model, adapter, sft, reference))
+
+
+def _reference(
+    trainee: Trainee, base: Any, model: Path, adapter: Path | None, sft: Sft, reference: Path | None
+) -> Reference:
+    """The frozen model of the objective; an adapter's base serves as its own."""
+    if sft.lora is not None and reference in (None, model):
+        return Reference(decoder=trainee.decoder, head=trainee.head, switch=trainee.model.disable_adapter)
+    # float32 like the weights under training: only equal weights under equal autocast give a divergence of exactly 0.
+    frozen = folders.load_model(reference or model, dtype=torch.float32, device=trainee.device)
+    if reference is None and adapter is not None:
+        frozen = adapters.merge(frozen, adapter)
+    if frozen.config.get_text_config().vocab_size != base.config.get_text_config().vocab_size:
+        raise ModelError("The reference of a KL term needs the vocabulary of the model under training.")
+    frozen.requires_grad_(False)
+    frozen.set_attn_implementation(attention.NAME if trainee.layout == "varlen" else "sdpa")
+    return Reference(decoder=frozen.get_decoder(), head=_head(frozen), switch=contextlib.nullcontext)
+
+
+def _optimizer(params: list[Tensor], sft: Sft) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in params if p.ndim >= 2], "weight_decay": sft.weight_decay},
+        {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [g for g in groups if g["params"]]
+    return torch.optim.AdamW(groups, lr=sft.learning_rate, betas=(sft.beta1, sft.beta2), eps=1e-8, fused=True)
+
+
+def _settle_layout(trainee: Trainee, base: Any, layout: Layout) -> Trainee:
+    """The layout asked for, or the fastest one in which this model on this machine keeps sequences apart."""
+    expected = lone_hidden(trainee)
+    for candidate in _candidates(layout, base, trainee):
+        tried = replace(trainee, layout=candidate)
+        if candidate == "varlen":
+            attention.register()
+        base.set_attn_implementation(attention.NAME if candidate == "varlen" else "sdpa")
+        if candidate == "padded" or layout_holds(tried, expected):
+            return tried
+    raise ModelError(
+        f"Sequences in the layout '{layout}' do not stay apart for a {type(base).__name__} on {trainee.device}; "
+        "use the layout 'padded' or 'auto'."
+    )
+
+
+def _candidates(layout: Layout, base: Any, trainee: Trainee) -> tuple[Layout, ...]:
+    if layout != "auto":
+        return (layout,)
+    if not trainee.device.startswith("cuda"):
+        return ("padded",)
+    config = base.config.get_text_config()
+    heads = config.num_attention_heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    right = trainee.compute == torch.bfloat16 and attention.varlen_works(trainee.device, heads, groups, head_dim)
+    return ("varlen", "packed", "padded") if right else ("packed", "padded")
+
+
+def _head(base: Any) -> Head:
+    layer = base.get_output_embeddings()
+    cap = getattr(base.config.get_text_config(), "final_logit_softcapping", None)
+    return Head(layer.weight, getattr(layer, "bias", None), cap)
+
+
+@torch.no_grad()
+def _check_head(trainee: Trainee, base: Any) -> None:
+    """Some models scale their logits; a loss from hidden states would silently be another model's."""
+    ids = torch.arange(8, device=trainee.device)[None]
+    with autocast(trainee):
+        expected = base(input_ids=ids, use_cache=False).logits[0].float()
+        hidden = trainee.decoder(input_ids=ids, use_cache=False).last_hidden_state[0]
+        found = trainee.head.logits(hidden)
+    scale = float(expected.abs().max()) + 1e-6
+    if not torch.allclose(found / scale, expected / scale, atol=2e-2 if trainee.compute != torch.float32 else 1e-4):
+        raise ModelError(
+            f"A {type(base).__name__} computes its logits in a way that this trainer does not know; "
+            "use a model whose logits are a linear layer of its last hidden states."
+        )
