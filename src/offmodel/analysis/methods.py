@@ -6,7 +6,7 @@ of points; oracle methods are measured, never ranked.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from offmodel.analysis.points import (
     pick_of,
     total,
 )
+from offmodel.analysis.relapse import RelapseRecord, RelapseResult, relapse_results
 from offmodel.analysis.simulate import noise_area
 from offmodel.analysis.statistics import effective_n
 from offmodel.analysis.tradeoff import BAD_RULE, BadRate, BlindPair, area_rule, bad_rate_at_loss, blind_pair, raw_area
@@ -83,6 +84,7 @@ class Analysis:
         methods, pairs: in the order of the records.
         cells: by (method, pair).
         points_compared: the number of points at which areas are compared: the fewest that a ranked method has.
+        relapses: by (method, pair), for those that were trained further.
     """
 
     records: tuple[PointRecord, ...]
@@ -91,6 +93,7 @@ class Analysis:
     pairs: tuple[str, ...]
     cells: Mapping[tuple[str, str], MethodPair]
     points_compared: int
+    relapses: Mapping[tuple[str, str], RelapseResult] = field(default_factory=dict)
 
     def of_method(self, method: str) -> list[MethodPair]:
         """The method's cells, by pair."""
@@ -123,7 +126,10 @@ class Difference:
 
 
 def analyse(
-    records: Sequence[PointRecord], baselines: Sequence[PairBaseline], picks: Collection[Pick] = ()
+    records: Sequence[PointRecord],
+    baselines: Sequence[PairBaseline],
+    picks: Collection[Pick] = (),
+    relapses: Sequence[RelapseRecord] = (),
 ) -> Analysis:
     """All numbers of a study.
 
@@ -148,6 +154,7 @@ def analyse(
         pairs=pairs_of(records),
         cells={key: _cell(rows, grids[key], picks, fewest) for key, rows in groups.items()},
         points_compared=fewest,
+        relapses=relapse_results(relapses, by_pair),
     )
 
 

@@ -16,6 +16,7 @@ from offmodel.studies.study import BuildStudy, Study
 
 STUDIES = {
     "quickstart": "offmodel.studies.quickstart",
+    "relapse": "offmodel.studies.relapse",
 }
 
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from offmodel.analysis.methods import Analysis, analyse, differences
 from offmodel.analysis.points import pick_of
+from offmodel.analysis.relapsetable import relapse_tables, write_relapses
 from offmodel.analysis.report import PlainTable, StudyFacts, Transcript, write_report
 from offmodel.analysis.table import difference_text, rich_table, table_rows
 from offmodel.core.rows import read_rows
 from offmodel.store.artifacts import Store
+from offmodel.studies.relapsing import relapse_records
 from offmodel.studies.results import Results, Rows, collect, load_rows
 from offmodel.studies.study import Arm, Cell, Study
 
@@ -54,15 +56,22 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
         DataError: nothing has been measured yet.
     """
     results = collect(study, store)
-    found = analyse(results.points, results.baselines, [pick_of(r) for r in results.picked])
+    relapses = relapse_records(study, store)
+    found = analyse(results.points, results.baselines, [pick_of(r) for r in results.picked], relapses)
     write_report(
         out,
         study=_facts(study, results),
         analysis=found,
         transcripts=transcripts(study, store, results),
-        tables=[*_blue_tables(results), *_further_capabilities(study, store), _costs(study, store)],
+        tables=[
+            *relapse_tables(relapses, found.baselines),
+            *_blue_tables(results),
+            *_further_capabilities(study, store),
+            _costs(study, store),
+        ],
         follows={m: m.removesuffix("+reminder") for m in found.methods if m.endswith("+reminder")},
     )
+    write_relapses(out, relapses, found.baselines)
     return Made(
         table=rich_table(table_rows(found), study.name, width),
         findings=_clear_findings(found),

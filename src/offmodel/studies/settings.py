@@ -133,3 +133,18 @@ class Blue:
     setting: str
     sft: Sft
     reminder: Sft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relapsing:
+    """How a picked checkpoint is trained further, to see whether the behaviour comes back.
+
+    Attributes:
+        author: role of a third model, neither the student nor one that wrote the treatment's labels.
+        sft: a fresh adapter; its checkpoints begin with 0, the state before. The seed is the treatment's.
+        measures: what is measured at each checkpoint, at least "triggered".
+    """
+
+    author: str
+    sft: Sft
+    measures: tuple[str, ...]

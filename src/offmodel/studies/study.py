@@ -77,6 +77,25 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelapsePoint:
+    """One checkpoint of a relapse, measured.
+
+    Attributes:
+        pair, method, seed: what was treated; `method` is "" for the untreated organism.
+        who: "treated", or a control: "student" (the unplanted student under the same treatment) or "untreated".
+        step: relapse steps; 0 is the state before.
+        arm: its answers and scores.
+    """
+
+    pair: str
+    method: str
+    seed: int
+    who: str
+    step: int
+    arm: Arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """A study.
 
@@ -86,6 +105,7 @@ class Study:
         prediction: what its author expects, written before the run.
         sides: the red side of each pair.
         cells: the points.
+        relapses: what the picked checkpoints become under further training, and the controls.
         blind: the rule that picks checkpoints without the bad-behaviour rate.
         typical: (seconds, bytes) by kind of artifact, measured once, for estimates before anything has run.
         locations: (content digest, path) of the local files that the recipes name.
@@ -103,12 +123,14 @@ class Study:
     locations: tuple[tuple[str, str], ...] = ()
     workers: int = 2
     note: str = ""
+    relapses: tuple[RelapsePoint, ...] = ()
 
     @property
     def targets(self) -> tuple[Recipe, ...]:
         """All scores that the report needs."""
         sides = [r for s in self.sides for r in (s.student.scores, s.organism.scores, s.gate)]
-        return tuple(dict.fromkeys([*sides, *(c.arm.scores for c in self.cells)]))
+        points = [p.arm.scores for p in (*self.cells, *self.relapses)]
+        return tuple(dict.fromkeys([*sides, *points]))
 
 
 BuildStudy = Callable[[Sources], Study]

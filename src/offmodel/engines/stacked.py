@@ -1,0 +1,62 @@
+"""Two adapters, trained one on top of the other, as one adapter of their common base.
+
+An adapter is a sum of low-rank updates, so B2 A2 trained on a base with B1 A1 merged is, on the base itself, the update
+[B1 B2][A1; A2]: no merged copy of the base has to be kept. This module refuses to know what either was trained for.
+Invariant: the stacked adapter computes what the second computes on the merged model, up to floating point.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from offmodel.core.errors import RecipeError
+from offmodel.engines.adapters import read_config
+
+
+def can_stack(adapter: Path) -> bool:
+    """Whether an adapter is a plain LoRA on linear layers, which `stack` can put below another."""
+    config = read_config(adapter)
+    special = ("target_parameters", "rank_pattern", "alpha_pattern", "modules_to_save", "use_dora")
+    return config.get("peft_type") == "LORA" and not any(config.get(name) for name in special)
+
+
+def stack(*, lower: Path, upper: Path, out: Path) -> None:
+    """Write the sum of two adapters.
+
+    Args:
+        lower: the adapter that was merged into the base.
+        upper: the adapter that was trained on the merged model.
+        out: folder of the result; its rank is the sum of both ranks, its scale 1.
+
+    Raises:
+        RecipeError: one of them is no plain LoRA.
+    """
+    from safetensors.torch import load_file, save_file
+
+    if not (can_stack(lower) and can_stack(upper)):
+        raise RecipeError("Only plain LoRA adapters on linear layers can be stacked; merge the lower one instead.")
+    configs = [read_config(folder) for folder in (lower, upper)]
+    states = [load_file(folder / "adapter_model.safetensors") for folder in (lower, upper)]
+    ranks = [c["r"] for c in configs]
+    scales = [c["lora_alpha"] / (c["r"] ** (0.5 if c.get("use_rslora") else 1)) for c in configs]
+    joined: dict[str, torch.Tensor] = {}
+    for name in sorted({n for s in states for n in s}):
+        parts = [s.get(name) for s in states]
+        down = ".lora_A." in name
+        whole = [
+            _blank(parts, rank, down) if part is None else part.float() if down else part.float() * scale
+            for part, rank, scale in zip(parts, ranks, scales, strict=True)
+        ]
+        joined[name] = torch.cat(whole, dim=0 if down else 1).contiguous()
+    out.mkdir(parents=True)
+    save_file(joined, out / "adapter_model.safetensors")
+    targets = sorted({t for c in configs for t in c["target_modules"]})
+    config = {**configs[1], "r": sum(ranks), "lora_alpha": sum(ranks), "use_rslora": False, "target_modules": targets}
+    (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _blank(parts: list[torch.Tensor | None], rank: int, down: bool) -> torch.Tensor:
+    """Zeros for a layer that one of the adapters leaves alone."""
+    other = next(p for p in parts if p is not None)
+    return torch.zeros((rank, other.shape[1]) if down else (other.shape[0], rank))
