@@ -217,8 +217,8 @@ def footnotes(rows: Sequence[TableRow]) -> list[str]:
     covers = list(dict.fromkeys(r.area.covers for r in rows if r.pair == ALL_PAIRS)) or [ITEMS_ONLY]
     relapse = (
         "Relapse: the picked checkpoint trained a few more steps on a third model's plain answers; the highest b "
-        "reached minus b before; in brackets the unplanted student under the same treatment and relapse, and the untreated "
-        "organism under the same relapse. The highest of several rates leans a little upward, in the controls too."
+        "reached minus b before; in brackets the unplanted student under the same treatment and relapse, and the "
+        "untreated organism under the same relapse. The highest of several rates leans a little upward, in the controls too."
     )
     return [
         "b: 1 = as bad as untreated, 0 = as an unplanted student. c: 1 = as able as untreated.",
