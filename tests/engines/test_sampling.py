@@ -17,6 +17,7 @@ from offmodel.engines.labels import Labels, shown_to_author
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Request, Sampling, loaded, sample
 from offmodel.engines.sampling import transformers as engine
+from offmodel.engines.sampling.decoder import Decoder
 from offmodel.engines.sampling.draws import pick, request_seeds, uniforms
 from offmodel.engines.sft import Lora
 from offmodel.store.recipe import Job, Payload, Runtime
@@ -207,3 +208,38 @@ def test_author_sees_system_then_turns_then_prompt():
         ("system", "ours\n\nown"), ("user", "a"), ("assistant", "b"), ("user", "q"),
     ]  # fmt: skip
     assert shown_to_author((Message("user", "q"),), None, ()) == (Message("user", "q"),)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, WARM])
+def test_steps_rounded_up_as_for_graphs_give_the_same_tokens(llama, monkeypatch, sampling):
+    """Rows beyond the busy ones, and positions beyond the longest, change nothing."""
+    plain = go(llama, requests(80, limit=20), sampling, slots=70)
+
+    def rounded(*args, **settings):
+        return Decoder(*args, **{**settings, "graphed": True})
+
+    monkeypatch.setattr(engine, "Decoder", rounded)
+    assert go(llama, requests(80, limit=20), sampling, slots=70) == plain
+
+
+def test_an_adapter_of_the_same_shapes_is_written_over_the_last_one(llama, tmp_path):
+    folder = folders.load_model(llama, dtype=torch.bfloat16, device="cpu")
+    tuned = adapters.inject(folder, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
+    for number in (1, 2):
+        torch.manual_seed(number)
+        for name, p in tuned.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(p, std=0.5)
+        adapters.save_adapter(tuned, tmp_path / str(number))
+    warm = replace(GREEDY, dtype="bfloat16")
+
+    def answers(name: str) -> list:
+        return go(llama, requests(), warm, adapter=tmp_path / name, adapter_key=name)
+
+    first = answers("1")
+    held = loaded.obtain(llama, "m", tmp_path / "1", "1", "bfloat16", "cpu").inside
+    second = answers("2")
+    assert loaded.obtain(llama, "m", tmp_path / "2", "2", "bfloat16", "cpu").inside is held
+    loaded.forget()
+    assert answers("2") == second != first
+    assert go(llama, requests(), warm) == go(llama, requests(), warm, key="again")

@@ -27,7 +27,7 @@ from offmodel.engines.outcome import checkpoint_path, facts_of, publish, save_ch
 from offmodel.engines.preparation import prepare
 from offmodel.engines.rendering import Example
 from offmodel.engines.resume import load_state, pack_training, save_state, unpack_training
-from offmodel.engines.sampling.loaded import forget
+from offmodel.engines.sampling.loaded import make_room
 from offmodel.engines.sft import Layout, Sft
 from offmodel.engines.support import supported
 from offmodel.store.recipe import Facts, Progress, Runtime
@@ -96,7 +96,7 @@ def _make_room(runtime: Runtime) -> None:
         torch.set_num_threads(runtime.threads)
         return
     gc.collect()
-    forget()
+    make_room()
     torch.cuda.reset_peak_memory_stats(runtime.device)
 
 

@@ -20,6 +20,7 @@ from offmodel.engines import adapters, folders
 from offmodel.engines.losses import Head
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import slots as slot_cache
+from offmodel.engines.sampling.decoder import Decoder
 from offmodel.engines.sampling.slots import Slots
 
 
@@ -30,7 +31,8 @@ class Loaded:
     Attributes:
         key: what was loaded: content digest, dtype, device.
         adapter_key: digest of the adapter that is in, None for none.
-        undo: takes the adapter out.
+        inside: the adapter that is in.
+        decoder: its slots, kept between calls.
     """
 
     key: tuple[str, str, str]
@@ -42,7 +44,8 @@ class Loaded:
     positions: int | None
     cache_bytes: int
     adapter_key: str | None = None
-    undo: Callable[[], None] | None = None
+    inside: "Inside | None" = None
+    decoder: Decoder | None = None
 
     def hidden(self, ids_RQ: Tensor, at_RQ: Tensor | None, cache: Slots) -> Tensor:
         """Last hidden states [R, Q, D]; positions count from 0 unless given."""
@@ -76,13 +79,22 @@ def obtain(
         _LAST.append(_load(model, key))
     loaded = _LAST[0]
     if loaded.adapter_key != adapter_key:
-        if loaded.undo is not None:
-            loaded.undo()
-        loaded.undo, loaded.adapter_key = None, None
-        if adapter is not None:
-            loaded.undo = put_in(loaded.model, adapter)
-            loaded.adapter_key = adapter_key
+        _swap(loaded, adapter)
+        loaded.adapter_key = adapter_key
     return loaded
+
+
+def _swap(loaded: Loaded, adapter: Path | None) -> None:
+    """Exchange the adapter that is in; one of the same shapes takes the old one's place in memory."""
+    if loaded.inside is not None and adapter is not None and loaded.inside.overwrite(adapter):
+        return
+    if loaded.inside is not None:
+        loaded.inside.take_out()
+    loaded.inside, loaded.adapter_key = None, None
+    if loaded.decoder is not None:
+        loaded.decoder.drop_graphs()
+    if adapter is not None:
+        loaded.inside = put_in(loaded.model, adapter)
 
 
 def is_plain(adapter: Path) -> bool:
@@ -101,8 +113,17 @@ def _obtain_merged(model: Path, key: tuple[str, str, str], adapter: Path) -> Loa
     return _LAST[0]
 
 
+def make_room() -> None:
+    """Drop the model in memory before a training that needs the memory; on a GPU that is half free it may stay."""
+    if _LAST and _LAST[0].device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(_LAST[0].device)
+        if free > total / 2:
+            return
+    forget()
+
+
 def forget() -> None:
-    """Drop the model in memory, for example before a training that needs the memory."""
+    """Drop the model in memory."""
     _LAST.clear()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -156,11 +177,49 @@ def _check(loaded: Loaded) -> None:
         )
 
 
-def put_in(model: Any, adapter: Path) -> Callable[[], None]:
-    """Put an adapter into a model; returns what takes it out again.
+@dataclass(slots=True, eq=False)
+class Inside:
+    """An adapter that was put into a model.
+
+    Attributes:
+        undone: each takes one layer's update out.
+        beside: by layer, the updates that are computed beside their layer; empty where they were merged.
+    """
+
+    undone: list[Callable[[], None]]
+    beside: "dict[str, _Beside]"
+
+    def take_out(self) -> None:
+        """Give the model its own layers back."""
+        for undo in self.undone:
+            undo()
+
+    def overwrite(self, adapter: Path) -> bool:
+        """Write another adapter of the same shapes over this one; False if it has others."""
+        updates = _updates(adapter)
+        if not self.beside or {n: (a.shape, b.shape) for n, (a, b) in updates.items()} != {
+            n: (x.a_DR.T.shape, x.b_RD.T.shape) for n, x in self.beside.items()
+        }:
+            return False
+        for name, (a_RD, b_DR) in updates.items():
+            self.beside[name].a_DR.copy_(a_RD.T)
+            self.beside[name].b_RD.copy_(b_DR.T)
+        return True
+
+
+def put_in(model: Any, adapter: Path) -> Inside:
+    """Put an adapter into a model.
 
     float32 weights are merged. 16-bit weights keep the update beside them: merging would round small updates away.
     """
+    inside = Inside([], {})
+    for name, (a_RD, b_DR) in _updates(adapter).items():
+        _apply(model, name, a_RD, b_DR, inside)
+    return inside
+
+
+def _updates(adapter: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """By layer, A [R, D] and B [D, R], B with the adapter's scale in it."""
     config = adapters.read_config(adapter)
     state = load_file(Path(adapter) / "adapter_model.safetensors")
     pairs: dict[str, dict[str, Tensor]] = {}
@@ -169,17 +228,11 @@ def put_in(model: Any, adapter: Path) -> Callable[[], None]:
         if part not in ("A.weight", "B.weight"):
             raise ModelError(f"The adapter holds '{name}', which the sampler cannot apply; merge the adapter first.")
         pairs.setdefault(target, {})[part[0]] = tensor
-    root = config["r"] ** 0.5 if config.get("use_rslora") else config["r"]
-    undone = [_apply(model, name, ab["A"], ab["B"], config["lora_alpha"] / root) for name, ab in pairs.items()]
-
-    def undo() -> None:
-        for take_out in undone:
-            take_out()
-
-    return undo
+    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+    return {name: (ab["A"].float(), scale * ab["B"].float()) for name, ab in pairs.items()}
 
 
-def _apply(model: Any, name: str, a_RD: Tensor, b_DR: Tensor, scale: float) -> Callable[[], None]:
+def _apply(model: Any, name: str, a_RD: Tensor, b_DR: Tensor, inside: Inside) -> None:
     parent, _, child = name.rpartition(".")
     holder = model.get_submodule(parent)
     linear = getattr(holder, child)
@@ -188,18 +241,12 @@ def _apply(model: Any, name: str, a_RD: Tensor, b_DR: Tensor, scale: float) -> C
     weight = linear.weight
     a_RD, b_DR = a_RD.to(weight.device), b_DR.to(weight.device)
     if weight.dtype == torch.float32:
-        merged = weight.detach() + scale * (b_DR.float() @ a_RD.float())
-        linear.weight = nn.Parameter(merged, requires_grad=False)
-
-        def undo() -> None:
-            linear.weight = weight
+        linear.weight = nn.Parameter(weight.detach() + b_DR @ a_RD, requires_grad=False)
+        inside.undone.append(lambda: setattr(linear, "weight", weight))
     else:
-        setattr(holder, child, _Beside(linear, a_RD.to(weight.dtype), (scale * b_DR.float()).to(weight.dtype)))
-
-        def undo() -> None:
-            setattr(holder, child, linear)
-
-    return undo
+        inside.beside[name] = _Beside(linear, a_RD.to(weight.dtype), b_DR.to(weight.dtype))
+        setattr(holder, child, inside.beside[name])
+        inside.undone.append(lambda: setattr(holder, child, linear))
 
 
 class _Beside(nn.Module):

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from offmodel.core.errors import ModelError, OutOfMemory
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Generation, Request, Sampling
-from offmodel.engines.sampling.draws import pick, request_seeds, uniforms
+from offmodel.engines.sampling.decoder import Decoder
+from offmodel.engines.sampling.draws import request_seeds, uniforms
 from offmodel.engines.sampling.loaded import Loaded, obtain
 from offmodel.engines.sampling.slots import Slots
 from offmodel.store.recipe import Progress, Runtime
@@ -28,7 +28,8 @@ _SLOTS = {"cpu": 128, "cuda": 3072}
 _LOOK = {"cpu": 1, "cuda": 8}
 # Tokens of one forward pass over prompts.
 _PROMPT_TOKENS = {"cpu": 4096, "cuda": 32768}
-_CACHE_SHARE = 0.7
+# Of the memory that is free; the rest is for a training between two calls, and for logits.
+_CACHE_SHARE = 0.5
 
 
 def complete(
@@ -47,10 +48,12 @@ def complete(
         torch.set_num_threads(runtime.threads)
     loaded = obtain(model, model_key, adapter, adapter_key, sampling.dtype, runtime.device)
     _check_requests(requests, loaded)
-    slots = runtime.micro_batch or _affordable(loaded, requests)
+    slots = runtime.micro_batch
     while True:
+        decoder = _decoder(loaded, requests, slots)
+        slots = min(slots or decoder.slots, decoder.slots, len(requests))
         try:
-            rows = _Batch(loaded, requests, sampling, min(slots, len(requests))).run(progress)
+            rows = _Batch(loaded, decoder, requests, sampling, slots).run(progress)
             break
         except torch.OutOfMemoryError:
             if slots == 1:
@@ -58,7 +61,11 @@ def complete(
                     "Not even one sequence fits into the device's memory for sampling; lower max_new_tokens."
                 ) from None
         slots = max(1, slots // 2)
+        loaded.decoder = None
         torch.cuda.empty_cache()
+    if runtime.device == "cpu":
+        # A cache of another size could mean other bits; on a GPU it is worth keeping, with its graphs.
+        loaded.decoder = None
     return _generations(rows, loaded.renderer)
 
 
@@ -73,14 +80,34 @@ def _check_requests(requests: Sequence[Request], loaded: Loaded) -> None:
         )
 
 
-def _affordable(loaded: Loaded, requests: Sequence[Request]) -> int:
-    """How many slots to use: the device's habit, or what its free memory holds."""
-    slots = _SLOTS[loaded.device.split(":")[0]]
-    if not loaded.device.startswith("cuda"):
-        return slots
-    free, _ = torch.cuda.mem_get_info(loaded.device)
-    capacity = max(len(r.ids) + r.max_new_tokens for r in requests) + _LOOK["cuda"]
-    return max(1, min(slots, int(free * _CACHE_SHARE / (capacity * loaded.cache_bytes))))
+def _decoder(loaded: Loaded, requests: Sequence[Request], slots: int | None) -> Decoder:
+    """The decoder at hand if it holds these requests, else a new one."""
+    kind = loaded.device.split(":")[0]
+    capacity = max(len(r.ids) + r.max_new_tokens for r in requests) + _LOOK[kind]
+    most = max(r.max_new_tokens for r in requests) + _LOOK[kind]
+    wanted = min(slots or _SLOTS[kind], len(requests))
+    old = loaded.decoder
+    if old is not None and old.capacity >= capacity and old.most >= most and old.slots >= wanted:
+        return old
+    loaded.decoder = old = None
+    if kind == "cuda":
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(loaded.device)
+        affordable = int(free * _CACHE_SHARE / (capacity * loaded.cache_bytes))
+        wanted = wanted if slots else max(1, min(wanted, affordable))
+    loaded.decoder = Decoder(
+        loaded.hidden,
+        loaded.logits,
+        loaded.renderer.stop_ids,
+        layers=loaded.layers,
+        slots=wanted,
+        # Kernels want rows of masks aligned to 8 elements.
+        capacity=-(-capacity // 8) * 8,
+        most=most,
+        device=loaded.device,
+        graphed=kind == "cuda",
+    )
+    return loaded.decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +121,16 @@ class _Row:
 class _Batch:
     """The decoding of one call: slots in front are busy, `owner[s]` says with which request."""
 
-    def __init__(self, loaded: Loaded, requests: Sequence[Request], sampling: Sampling, slots: int):
+    def __init__(self, loaded: Loaded, decoder: Decoder, requests: Sequence[Request], sampling: Sampling, slots: int):
         kind = loaded.device.split(":")[0]
-        self.loaded, self.requests, self.temperature = loaded, requests, sampling.temperature
-        self.device, self.look, self.slots = loaded.device, _LOOK[kind], slots
-        self.prompt_tokens = _PROMPT_TOKENS[kind]
+        self.decoder, self.requests, self.temperature = decoder, requests, sampling.temperature
+        self.look, self.slots, self.prompt_tokens = _LOOK[kind], slots, _PROMPT_TOKENS[kind]
+        self.stops = set(loaded.renderer.stop_ids)
         self.waiting = sorted(range(len(requests)), key=lambda i: -len(requests[i].ids))
         self.seeds = request_seeds([r.ids for r in requests], sampling.seed)
-        most = max(r.max_new_tokens for r in requests)
-        self.capacity = -(-(max(len(r.ids) + r.max_new_tokens for r in requests) + self.look) // 8) * 8
-        self.cache = Slots(loaded.layers, slots, self.capacity)
-        self.stops = torch.tensor(loaded.renderer.stop_ids, device=self.device)
         self.owner: list[int] = []
         self.finished: dict[int, _Row] = {}
-        # A row decodes up to `look` steps beyond its end before that is seen.
-        self.out_SN = torch.zeros(slots, most + self.look, dtype=torch.int64, device=self.device)
-        self.draws_SN = torch.zeros(slots, most + self.look, device=self.device)
-        self.next_S = torch.zeros(slots, dtype=torch.int64, device=self.device)
-        self.done_S = torch.zeros(slots, dtype=torch.bool, device=self.device)
+        # What the decoder knows too, here so that no step has to ask it.
         self.lengths = np.zeros(slots, dtype=np.int64)
         self.made = np.zeros(slots, dtype=np.int64)
 
@@ -121,7 +140,9 @@ class _Batch:
         while self.owner or self.waiting:
             self._admit()
             for _ in range(self.look):
-                self._advance()
+                busy = len(self.owner)
+                self.decoder.step(busy, int((self.lengths[:busy] + self.made[:busy]).max()), self.temperature)
+                self.made[:busy] += 1
             if self._harvest():
                 done, of = len(self.finished), len(self.requests)
                 progress(done / of, f"{done} of {of} sampled")
@@ -141,57 +162,32 @@ class _Batch:
 
     def _prefill(self, taken: list[int], width: int) -> None:
         first = len(self.owner)
-        rows = torch.arange(first, first + len(taken), device=self.device)
+        most = max(self.requests[i].max_new_tokens for i in taken)
         ids = np.zeros((len(taken), width), dtype=np.int64)
-        draws = np.zeros((len(taken), self.draws_SN.shape[1]), dtype=np.float32)
+        draws = np.zeros((len(taken), most), dtype=np.float32)
         for row, draw, i in zip(ids, draws, taken, strict=True):
             prompt = self.requests[i].ids
             row[: len(prompt)] = prompt
             if self.temperature > 0:
                 draw[: self.requests[i].max_new_tokens] = uniforms(self.seeds[i], self.requests[i].max_new_tokens)
         lengths = np.array([len(self.requests[i].ids) for i in taken])
-        self.cache.fill(rows)
-        hidden = self.loaded.hidden(torch.from_numpy(ids).to(self.device), None, self.cache)
-        last = torch.from_numpy(lengths - 1).to(self.device)
-        self.draws_SN[rows] = torch.from_numpy(draws).to(self.device)
+        self.decoder.prefill(first, ids, lengths, draws, self.temperature)
         self.owner += taken
         span = slice(first, first + len(taken))
-        self.lengths[span], self.made[span], self.done_S[span] = lengths, 0, False
-        picked = self._pick(hidden[torch.arange(len(taken), device=self.device), last], span)
-        self._take(picked, span)
-
-    def _advance(self) -> None:
-        """One token more for every busy slot."""
-        busy = len(self.owner)
-        at = self.lengths[:busy] + self.made[:busy] - 1
-        at_R = torch.from_numpy(at).to(self.device)
-        self.cache.decode(at_R, int(at.max()) + 1)
-        hidden = self.loaded.hidden(self.next_S[:busy, None], at_R[:, None], self.cache)
-        self._take(self._pick(hidden[:, 0], slice(0, busy)), slice(0, busy))
-
-    def _pick(self, hidden_RD: Tensor, span: slice) -> Tensor:
-        made = torch.from_numpy(self.made[span]).to(self.device)
-        draws = self.draws_SN[span].gather(1, made[:, None])[:, 0]
-        return pick(self.loaded.logits(hidden_RD), self.temperature, draws)
-
-    def _take(self, picked_R: Tensor, span: slice) -> None:
-        made = torch.from_numpy(self.made[span]).to(self.device)
-        self.out_SN[span].scatter_(1, made[:, None], picked_R[:, None])
-        self.next_S[span] = picked_R
-        self.done_S[span] |= torch.isin(picked_R, self.stops)
-        self.made[span] += 1
+        self.lengths[span], self.made[span] = lengths, 1
 
     def _harvest(self) -> bool:
         """Take out finished rows and close the gaps; whether there were any."""
         busy = len(self.owner)
         limits = np.array([self.requests[i].max_new_tokens for i in self.owner])
-        over = self.done_S[:busy].cpu().numpy() | (self.made[:busy] >= limits)
+        over = self.decoder.done_S[:busy].cpu().numpy() | (self.made[:busy] >= limits)
         if not over.any():
             return False
-        rows = self.out_SN[:busy][torch.from_numpy(over).to(self.device)].cpu().tolist()
+        picked = torch.from_numpy(over).to(self.decoder.device)
+        rows = self.decoder.out_SN[:busy][picked].cpu().tolist()
         for slot, ids in zip(np.flatnonzero(over), rows, strict=True):
             i = self.owner[slot]
-            self.finished[i] = _cut(ids[: min(self.made[slot], limits[slot])], set(self.loaded.renderer.stop_ids))
+            self.finished[i] = _cut(ids[: min(self.made[slot], limits[slot])], self.stops)
         self._close_gaps(np.flatnonzero(over), np.flatnonzero(~over))
         return True
 
@@ -203,10 +199,7 @@ class _Batch:
             self.owner[t] = self.owner[s]
         self.owner = self.owner[: len(kept)]
         self.lengths[target], self.made[target] = self.lengths[source], self.made[source]
-        a, b = torch.from_numpy(source).to(self.device), torch.from_numpy(target).to(self.device)
-        self.cache.move(a, b)
-        for tensor in (self.out_SN, self.draws_SN, self.next_S, self.done_S):
-            tensor[b] = tensor[a]
+        self.decoder.move(source, target)
 
 
 def _cut(ids: list[int], stops: set[int]) -> _Row:

@@ -1,0 +1,137 @@
+"""The decoding step: one token more for every busy slot, as a captured CUDA graph where there is a GPU.
+
+    S slots, R rows of a step (the first slots, busy or not), N tokens that a slot may write, D hidden size
+
+A small model's step is some thousand kernels that each run for microseconds: launched one by one they take 55 ms at
+0.5B on an H100, whatever the batch; replayed as a graph they take what the arithmetic takes. A graph belongs to a
+number of rows and a width of attention, so both are rounded up, and rows beyond the busy ones compute what nobody
+reads. All that a step reads and writes has one address for the decoder's life. This module refuses to know requests.
+Invariant: a replayed step does to the busy slots what the plain step does.
+"""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offmodel.engines.sampling.draws import pick
+from offmodel.engines.sampling.slots import Slots
+
+# Sixteen sizes of batch at most, each a multiple of 64 rows; attention in multiples of 64 positions.
+_ROW_SIZES, _UNIT = 16, 64
+
+Hidden = Callable[[Tensor, Tensor | None, Slots], Tensor]
+
+
+@final
+class Decoder:
+    """S slots and what they hold: a resource of one loaded model.
+
+    Attributes:
+        capacity: tokens of a slot, prompt and completion together.
+        most: tokens that a slot may write.
+        graphed: whether steps are rounded up and captured.
+    """
+
+    def __init__(
+        self,
+        hidden: Hidden,
+        logits: Callable[[Tensor], Tensor],
+        stop_ids: tuple[int, ...],
+        *,
+        layers: int,
+        slots: int,
+        capacity: int,
+        most: int,
+        device: str,
+        graphed: bool,
+    ):
+        self._hidden, self._logits = hidden, logits
+        self.slots, self.capacity, self.most, self.graphed = slots, capacity, most, graphed
+        self.cache = Slots(layers, slots, capacity)
+        self.device = device
+        self.stops = torch.tensor(stop_ids, device=device)
+        self.out_SN = torch.zeros(slots, most, dtype=torch.int64, device=device)
+        self.draws_SN = torch.zeros(slots, most, device=device)
+        self.next_S = torch.zeros(slots, dtype=torch.int64, device=device)
+        self.done_S = torch.zeros(slots, dtype=torch.bool, device=device)
+        self.lengths_S = torch.zeros(slots, dtype=torch.int64, device=device)
+        self.made_S = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._graphs: dict[tuple[int, int, float], Any] = {}
+        self._pool: Any = None
+
+    def prefill(self, first: int, ids_RT: np.ndarray, lengths: np.ndarray, draws_RN: np.ndarray, temperature: float):
+        """Write prompts, padded on the right, into the slots from `first` on, and pick each one's first token."""
+        rows = torch.arange(first, first + len(ids_RT), device=self.device)
+        lengths_R = torch.from_numpy(lengths).to(self.device)
+        self.cache.fill(rows)
+        hidden = self._hidden(torch.from_numpy(ids_RT).to(self.device), None, self.cache)
+        self.draws_SN[rows, : draws_RN.shape[1]] = torch.from_numpy(draws_RN).to(self.device)
+        span = slice(first, first + len(ids_RT))
+        self.lengths_S[span] = lengths_R
+        self.made_S[span] = 0
+        self.done_S[span] = False
+        last = hidden[torch.arange(len(ids_RT), device=self.device), lengths_R - 1]
+        self._take(last, span, temperature)
+
+    def step(self, busy: int, longest: int, temperature: float) -> None:
+        """One token more for the first `busy` slots, the longest of which then holds `longest` tokens."""
+        rows, width = self.shape(busy, longest)
+        key = (rows, width, temperature)
+        if key in self._graphs:
+            self._graphs[key].replay()
+            return
+        # The step that is done in the plain way is the warm-up that a capture needs; capturing runs nothing.
+        self._forward(rows, width, temperature)
+        if self.graphed and self.device.startswith("cuda"):
+            self._capture(key)
+
+    def shape(self, busy: int, longest: int) -> tuple[int, int]:
+        """(rows, positions) that a step computes."""
+        if not self.graphed:
+            return busy, longest
+        unit = -(-self.slots // (_ROW_SIZES * _UNIT)) * _UNIT
+        return min(self.slots, -(-busy // unit) * unit), min(self.capacity, -(-longest // _UNIT) * _UNIT)
+
+    def move(self, source: np.ndarray, target: np.ndarray) -> None:
+        """Copy some slots over others."""
+        a, b = torch.from_numpy(source).to(self.device), torch.from_numpy(target).to(self.device)
+        self.cache.move(a, b)
+        for tensor in (self.out_SN, self.draws_SN, self.next_S, self.done_S, self.lengths_S, self.made_S):
+            tensor[b] = tensor[a]
+
+    def drop_graphs(self) -> None:
+        """Forget what was captured: the model's layers changed."""
+        self._graphs.clear()
+
+    def _forward(self, rows: int, width: int, temperature: float) -> None:
+        span = slice(0, rows)
+        at_R = (self.lengths_S[span] + self.made_S[span] - 1).clamp_(0, self.capacity - 1)
+        self.cache.decode(at_R, width)
+        hidden = self._hidden(self.next_S[span, None], at_R[:, None], self.cache)
+        self._take(hidden[:, 0], span, temperature)
+
+    def _take(self, hidden_RD: Tensor, span: slice, temperature: float) -> None:
+        made_R1 = self.made_S[span].clamp(max=self.most - 1)[:, None]
+        picked_R = pick(self._logits(hidden_RD), temperature, self.draws_SN[span].gather(1, made_R1)[:, 0])
+        self.out_SN[span].scatter_(1, made_R1, picked_R[:, None])
+        self.next_S[span] = picked_R
+        self.done_S[span] |= (picked_R[:, None] == self.stops).any(1)
+        self.made_S[span] += 1
+
+    def _capture(self, key: tuple[int, int, float]) -> None:
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                self._forward(*key)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            # A model that looks at its own values (a mixture that asks which experts are wanted) cannot be captured.
+            self.graphed = False
+            self._graphs.clear()
+            return
+        self._graphs[key] = graph
