@@ -32,6 +32,7 @@ class LocalModel(Recipe):
 
     kind: ClassVar[str] = "model"
     recipe_version: ClassVar[int] = 1
+    on_device: ClassVar[bool] = False
     label: str
     content: str
 
@@ -61,6 +62,7 @@ class HubModel(Recipe):
 
     kind: ClassVar[str] = "model"
     recipe_version: ClassVar[int] = 1
+    on_device: ClassVar[bool] = False
     repo: str
     revision: str
 
@@ -99,6 +101,7 @@ class GgufModel(Recipe):
 
     kind: ClassVar[str] = "model"
     recipe_version: ClassVar[int] = 1
+    on_device: ClassVar[bool] = False
     label: str
     content: str
     dtype: str

@@ -43,6 +43,17 @@ def test_one_worker_takes_the_whole_group() -> None:
     assert len(work.take(1)) == 7
 
 
+def test_a_split_agenda_keeps_a_queue_for_what_needs_no_device(monkeypatch) -> None:
+    monkeypatch.setattr(Total, "on_device", False)
+    todo = closure([Total(parts=(Number(seed=1),))])
+    work = Agenda(todo, {}, split=True)
+    assert work.take(1, on_device=False) == []
+    (number,) = work.take(1)
+    work.finish(number.digest)
+    assert work.take(1) == []
+    assert [r.kind for r in work.take(1, on_device=False)] == ["total"]
+
+
 def test_unfinished_members_of_a_group_are_tried_alone() -> None:
     base = Weights(label="base")
     work = agenda(*(Cohort(seed=i, base=base) for i in range(3)))

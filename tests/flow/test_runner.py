@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_recipes import Cohort, Environment, Failing, Number, Total, Weights
+from toy_recipes import Cohort, Environment, Failing, Grading, Number, Total, Weights
 from toy_study import targets
 
 from offmodel.core.errors import GateError, RecipeError, RunError
@@ -65,6 +65,15 @@ def test_worker_processes_give_what_this_process_gives(tmp_path: Path, reference
     assert contents(store) == reference
     assert not list(store.tmp.iterdir())
     assert [p.read_text() for p in (store.root / "logs").iterdir()] == []
+
+
+def test_what_needs_no_device_is_computed_beside_on_the_cpu(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    recipes = (Environment(seed=1), Grading(part=Environment(seed=1)))
+    ran = run(recipes, store=store, runtime=Runtime(device="cuda:7", threads=2), workers=1, beside=1)
+    on_device, graded = (a.record["facts"] for a in ran.artifacts)
+    assert (on_device["device"], graded["device"]) == ("cuda:7", "cpu")
+    assert on_device["pid"] != graded["pid"]
 
 
 def test_workers_are_light_and_have_their_threads(tmp_path: Path) -> None:

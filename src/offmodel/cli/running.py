@@ -4,6 +4,7 @@ This module refuses to know what studies contain. Invariant: whatever ends a run
 run goes on from there.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe, Runtime
 from offmodel.studies.catalogue import load_study
 from offmodel.studies.study import Study
+
+_MOST_GRADERS = 6
 
 
 def run_and_report(
@@ -52,7 +55,14 @@ def compute(
     """Run recipes with progress on standard error, and say what was computed."""
     console = Console(stderr=True)
     ran = run(
-        targets, store=store, runtime=runtime, workers=workers, typical=typical or None, watch=terminal_watch(console)
+        targets,
+        store=store,
+        runtime=runtime,
+        workers=workers,
+        # While the GPU's worker trains and samples, others grade; each imports an evaluation library for 6 s, once.
+        beside=0 if runtime.device == "cpu" else max(1, min(_MOST_GRADERS, (os.cpu_count() or 2) - 2)),
+        typical=typical or None,
+        watch=terminal_watch(console),
     )
     shared = f", {ran.shared} by another run" if ran.shared else ""
     console.print(

@@ -41,6 +41,7 @@ class Scores(Recipe):
 
     kind: ClassVar[str] = "scores"
     recipe_version: ClassVar[int] = 1
+    on_device: ClassVar[bool] = False
     completions: Recipe
     items: tuple[Recipe, ...]
     measures: tuple[Measure, ...]

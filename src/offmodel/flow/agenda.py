@@ -23,9 +23,11 @@ class Agenda:
     Args:
         todo: missing recipes by digest, parents first.
         urgency: seconds of the longest chain that begins with each; the longest goes first.
+        split: whether recipes that need the device and those that do not stand in queues of their own.
     """
 
-    def __init__(self, todo: Mapping[str, Recipe], urgency: Mapping[str, float]):
+    def __init__(self, todo: Mapping[str, Recipe], urgency: Mapping[str, float], *, split: bool = False):
+        self._split = split
         self.todo = dict(todo)
         self.failures: dict[str, Exception] = {}
         self.stopped: set[str] = set()
@@ -38,7 +40,7 @@ class Agenda:
         self._lacks: dict[str, set[str]] = {}
         self._keys = {d: _group_key(r) for d, r in todo.items()}
         self._ready: set[str] = set()
-        self._heap: list[tuple[float, int, str]] = []
+        self._heaps: defaultdict[bool, list[tuple[float, int, str]]] = defaultdict(list)
         self._mates: defaultdict[Hashable, set[str]] = defaultdict(set)
         for digest, recipe in todo.items():
             self._lacks[digest] = {p.digest for p in recipe.parents if p.digest in self.todo}
@@ -57,16 +59,18 @@ class Agenda:
         """How many recipes could be handed out now."""
         return len(self._ready)
 
-    def take(self, workers: int) -> list[Recipe]:
+    def take(self, workers: int, *, on_device: bool = True) -> list[Recipe]:
         """The most urgent recipe that is ready, with its share of those that can be computed together with it.
 
-        A group is cut so that each of `workers` gets an equal part of it. Empty if nothing is ready.
+        A group is cut so that each of `workers` gets an equal part of it. Empty if nothing is ready. `on_device` names
+        the queue of an agenda that is split.
         """
-        while self._heap and self._heap[0][2] not in self._ready:
-            heapq.heappop(self._heap)
-        if not self._heap:
+        heap = self._heaps[on_device]
+        while heap and heap[0][2] not in self._ready:
+            heapq.heappop(heap)
+        if not heap:
             return []
-        first = self._heap[0][2]
+        first = heap[0][2]
         key = self._keys[first]
         if key is None or first in self._alone:
             chosen = [first]
@@ -134,7 +138,7 @@ class Agenda:
 
     def _make_ready(self, digest: str) -> None:
         self._ready.add(digest)
-        heapq.heappush(self._heap, (*self._order[digest], digest))
+        heapq.heappush(self._heaps[self.todo[digest].on_device or not self._split], (*self._order[digest], digest))
         if self._keys[digest] is not None and digest not in self._alone:
             self._mates[self._keys[digest]].add(digest)
 

@@ -7,7 +7,7 @@ everything that could be finished is.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from offmodel.core.errors import StoreError
 from offmodel.flow.agenda import Agenda
@@ -53,6 +53,7 @@ def run(
     store: Store,
     runtime: Runtime,
     workers: int,
+    beside: int = 0,
     typical: Typical | None = None,
     watch: Watch | None = None,
 ) -> Ran:
@@ -63,6 +64,7 @@ def run(
         store: where results are and go; other runs may use it at the same time, and the work is shared.
         runtime: device, threads and such of each worker.
         workers: processes that compute at once; 0 computes in this process.
+        beside: further processes, on the CPU, for recipes that need no device; 0 gives the workers these too.
         typical: costs of kinds that the store has not measured, for the time remaining and the order.
         watch: shows progress; None shows nothing.
 
@@ -77,18 +79,19 @@ def run(
     present = len(everything) - len(todo)
     books = _Books(
         store=store,
-        agenda=Agenda(todo, chains(todo, seconds)),
+        agenda=Agenda(todo, chains(todo, seconds), split=workers > 0 and beside > 0),
         board=Board(todo, present=present, costs=costs, workers=workers),
         watch=watch or Silent(),
     )
     tidy(store, everything.values())
     if todo:
         store.probe()
-        team = Processes(store, runtime, min(workers, len(todo))) if workers else Inline(store, runtime)
+        teams = _teams(store, runtime, min(workers, len(todo)), beside)
         try:
-            _drive(books, team, workers)
+            _drive(books, teams)
         finally:
-            team.close()
+            for team in teams:
+                team.team.close()
             books.watch.close(books.board)
     _raise(books.agenda.failures, todo, len(books.agenda.stopped))
     return Ran(
@@ -111,18 +114,39 @@ class _Books:
     looked: float = 0.0
 
 
-def _drive(books: _Books, team: Team, workers: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """A team, and which of the agenda's queues it works off."""
+
+    team: Team
+    size: int
+    on_device: bool
+
+
+def _teams(store: Store, runtime: Runtime, workers: int, beside: int) -> list[_Queue]:
+    if not workers:
+        return [_Queue(Inline(store, runtime), 1, True)]
+    teams = [_Queue(Processes(store, runtime, workers), workers, True)]
+    if beside:
+        on_cpu = replace(runtime, device="cpu", threads=1, micro_batch=None)
+        teams.append(_Queue(Processes(store, on_cpu, beside), beside, False))
+    return teams
+
+
+def _drive(books: _Books, teams: Sequence[_Queue]) -> None:
     agenda, board = books.agenda, books.board
     while agenda.left:
-        while agenda.ready and team.free():
-            group = agenda.take(workers)
-            for recipe in group:
-                board.begin(recipe)
-            team.give(group)
+        for queue in teams:
+            while queue.team.free() and (group := agenda.take(queue.size, on_device=queue.on_device)):
+                for recipe in group:
+                    board.begin(recipe)
+                queue.team.give(group)
         books.watch.show(board)
-        for event in team.events(_SECONDS_BETWEEN_LOOKS if agenda.elsewhere else _TICK):
-            _book(books, event)
-            books.watch.show(board)
+        wait = (_SECONDS_BETWEEN_LOOKS if agenda.elsewhere else _TICK) / len(teams)
+        for queue in teams:
+            for event in queue.team.events(wait):
+                _book(books, event)
+                books.watch.show(board)
         _look_elsewhere(books)
 
 

@@ -184,7 +184,7 @@ class Processes:
         folder = self._store.root / "logs"
         folder.mkdir(exist_ok=True)
         self._started += 1
-        log = folder / f"worker-{os.getpid()}-{self._started}.log"
+        log = folder / f"worker-{os.getpid()}-{self._runtime.device.replace(':', '')}-{self._started}.log"
         process = context.Process(
             target=work, args=(theirs, str(self._store.root), self._runtime, os.getpid(), str(log)), name=log.stem
         )

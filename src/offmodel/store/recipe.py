@@ -116,13 +116,15 @@ class _Digested:
 class Recipe(_Digested, ABC):
     """What to compute. Subclasses are frozen dataclasses with keyword-only fields, `kind` and `recipe_version`.
 
-    `kind` is the artifact's folder in the store; `recipe_version` is bumped when the code changes what it computes.
+    `kind` is the artifact's folder in the store; `recipe_version` is bumped when the code changes what it computes;
+    `on_device` is false for recipes that gain nothing from a GPU, which then leave its worker to others.
     A subclass with a `__post_init__` of its own calls `Recipe.__post_init__(self)` in it (not `super()`, which
     dataclasses with slots do not support before Python 3.14).
     """
 
     kind: ClassVar[str]
     recipe_version: ClassVar[int]
+    on_device: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fields(self, type(self).__name__, Recipe)
