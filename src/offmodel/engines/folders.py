@@ -84,6 +84,11 @@ def save_model(model: Any, *, source: Path, out: Path, dtype: torch.dtype) -> No
         state[name] = cast[key]
     model.save_pretrained(out, state_dict=state)
     copy_side_files(source, out)
+    copy_config(source, out, dtype)
+
+
+def copy_config(source: Path, out: Path, dtype: torch.dtype) -> None:
+    """Write a folder's config with another dtype, and without the path it once came from."""
     config = json.loads((Path(source) / "config.json").read_text())
     config.pop("_name_or_path", None)
     config.pop("torch_dtype", None)
