@@ -35,9 +35,13 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trainee:
-    """A model under training: the parts that the loop touches."""
+    """A model under training: the parts that the loop touches.
+
+    `model` is what is saved: `base`, the causal language model that holds decoder and head, or an adapter around it.
+    """
 
     model: Any
+    base: Any
     decoder: Any
     head: Head
     params: list[Tensor]

@@ -10,10 +10,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from offmodel.engines.batches import Limit, batch_indices, keep_short, micro_bat
 from offmodel.engines.forward import Trainee, forward_loss, weights_of
 from offmodel.engines.ledger import Pending, sum_of
 from offmodel.engines.losses import Term, terms_of
-from offmodel.engines.outcome import checkpoint_path, facts_of, publish, save_checkpoint
+from offmodel.engines.outcome import checkpoint_path, counts_of, facts_of, publish, save_checkpoint
 from offmodel.engines.preparation import prepare
 from offmodel.engines.rendering import Example
 from offmodel.engines.resume import load_state, pack_training, save_state, unpack_training
@@ -56,41 +56,113 @@ def run(
 ) -> Facts:
     """Train; see `offmodel.engines.sft.train`."""
     started = time.monotonic()
-    _make_room(runtime)
+    make_room(runtime)
     kept = _usable(examples, sft)
     trainee = prepare(model, adapter, sft, runtime, layout, reference)
-    limit = first_limit = _limit(runtime)
+    limit = first_limit(runtime)
     key = _key(examples, kept, sft)
     if sft.objective.support is not None:
         examples = supported(trainee, examples, kept, sft.objective.support, limit)
-    start, losses = _restore(trainee, scratch, key, sft.checkpoints)
-    pending = Pending(losses, sft, look=_LOOK[runtime.device.split(":")[0]], progress=progress)
-    saved_at = time.monotonic()
-    if start == 0 and 0 in sft.checkpoints:
-        save_checkpoint(trainee, model, scratch, sft, 0)
-    for step in range(start, sft.steps):
-        chosen = [kept[i] for i in batch_indices(len(kept), batch_size=sft.batch_size, seed=sft.seed, step=step)]
-        limit = _step(trainee, [examples[i] for i in chosen], chosen, sft, step, limit, pending)
-        if step + 1 in sft.checkpoints:
-            pending.settle()
-            save_checkpoint(trainee, model, scratch, sft, step + 1)
-        if time.monotonic() - saved_at > resume_every_s and step + 1 < sft.steps:
-            pending.settle()
-            tensors = pack_training(trainee.params, trainee.optimizer)
-            save_state(scratch, step=step + 1, key=key, losses=losses, tensors=tensors)
-            saved_at = time.monotonic()
-        pending.tell()
-    publish(scratch, out, losses, sft.checkpoints)
-    facts = facts_of(trainee, sft, losses, kept=len(kept), dropped=len(examples) - len(kept))
-    changed: Facts = {} if limit == first_limit else {"micro_batch_halved_to": asdict(limit)}
+
+    def draw(step: int) -> tuple[list[Example], list[int]]:
+        indices = batch_indices(len(kept), batch_size=sft.batch_size, seed=sft.seed, step=step)
+        names = [kept[i] for i in indices]
+        return [examples[i] for i in names], names
+
+    walk = Walk(trainee, sft, source=model, scratch=scratch, key=key, limit=limit, resume_every_s=resume_every_s)
+    facts = walk.run(draw, progress)
+    publish(scratch, out, walk.losses, sft.checkpoints)
+    facts |= facts_of(trainee, sft, walk.losses) | counts_of(sft, kept=len(kept), of=len(examples))
     if sft.objective.support is not None:
-        changed["target_tokens_left_out"] = sum(int((weights_of(examples[i]) == 0).sum()) for i in kept)
-    del trainee
-    _make_room(runtime)
-    return facts | changed | {"resumed_from_step": start, "seconds": round(time.monotonic() - started, 3)}
+        facts["target_tokens_left_out"] = sum(int((weights_of(examples[i]) == 0).sum()) for i in kept)
+    del trainee, walk
+    make_room(runtime)
+    return facts | {"seconds": round(time.monotonic() - started, 3)}
 
 
-def _make_room(runtime: Runtime) -> None:
+Draw = Callable[[int], tuple[list[Example], list[int]]]
+"""The examples of a step (counted from 0), and what to call them in messages."""
+
+
+@final
+class Walk:
+    """The steps of one training, from the last state in `scratch` to the end.
+
+    Args:
+        trainee: what is trained.
+        sft: how.
+        source: the model's folder, whose side files checkpoints carry.
+        scratch: folder that survives a kill.
+        key: of settings and data; a state of another key is ignored.
+        limit: of the first forward passes.
+        resume_every_s: seconds between states.
+
+    Attributes:
+        losses: a row a step.
+    """
+
+    def __init__(
+        self, trainee: Trainee, sft: Sft, *, source: Path, scratch: Path, key: str, limit: Limit, resume_every_s: float
+    ):
+        self.trainee, self.sft, self.source, self.scratch, self.key = trainee, sft, source, scratch, key
+        self.limit, self.resume_every_s = limit, resume_every_s
+        self.start, self.losses = _restore(trainee, scratch, key, sft.checkpoints)
+        self._tokens = 0
+
+    def run(self, draw: Draw, progress: Progress) -> Facts:
+        """Take the steps that are left; checkpoints go to `scratch`."""
+        sft, trainee, scratch = self.sft, self.trainee, self.scratch
+        first = self.limit
+        pending = Pending(self.losses, sft, look=_LOOK[trainee.device.split(":")[0]], progress=progress)
+        began = saved_at = time.monotonic()
+        if self.start == 0 and 0 in sft.checkpoints:
+            save_checkpoint(trainee, self.source, scratch, sft, 0)
+        for step in range(self.start, sft.steps):
+            self._step(draw, step, pending)
+            if step + 1 in sft.checkpoints:
+                pending.settle()
+                save_checkpoint(trainee, self.source, scratch, sft, step + 1)
+            if time.monotonic() - saved_at > self.resume_every_s and step + 1 < sft.steps:
+                pending.settle()
+                tensors = pack_training(trainee.params, trainee.optimizer)
+                save_state(scratch, step=step + 1, key=self.key, losses=self.losses, tensors=tensors)
+                saved_at = time.monotonic()
+            pending.tell()
+        changed: Facts = {} if self.limit == first else {"micro_batch_halved_to": asdict(self.limit)}
+        stepping = time.monotonic() - began
+        speed = {"tokens_processed": self._tokens, "tokens_per_second": round(self._tokens / max(stepping, 1e-9))}
+        return changed | {"resumed_from_step": self.start, "seconds_stepping": round(stepping, 3)} | speed
+
+    def _step(self, draw: Draw, step: int, pending: Pending) -> None:
+        """One optimizer step; the micro-batch is halved until the batch fits."""
+        sft, trainee = self.sft, self.trainee
+        batch, names = draw(step)
+        rate = rate_at(sft, step)
+        for group in trainee.optimizer.param_groups:
+            group["lr"] = rate
+        terms = terms_of(sft.objective, step)
+        while True:
+            try:
+                parts = _gradients(trainee, batch, self.limit, terms)
+                break
+            except RuntimeError as e:
+                if not is_memory(e):
+                    raise
+            trainee.optimizer.zero_grad(set_to_none=True)
+            self.limit = _smaller(self.limit, batch, trainee)
+        norm = torch.nn.utils.clip_grad_norm_(trainee.params, sft.clip_norm, foreach=True)
+        pending.add(step, parts, norm, names, tokens=sum(int(e.mask[1:].sum()) for e in batch), rate=rate)
+        self._tokens += sum(len(e.ids) for e in batch)
+        trainee.optimizer.step()
+        trainee.optimizer.zero_grad(set_to_none=True)
+
+
+def rate_at(sft: Sft, step: int) -> float:
+    """The learning rate of a step (counted from 0)."""
+    return sft.learning_rate * min(1.0, (step + 1) / sft.warmup_steps if sft.warmup_steps else 1.0)
+
+
+def make_room(runtime: Runtime) -> None:
     """Take the threads of this worker; on a GPU, drop a model kept for sampling and what else is unused."""
     if not runtime.device.startswith("cuda"):
         torch.set_num_threads(runtime.threads)
@@ -113,7 +185,8 @@ def _usable(examples: Sequence[Example], sft: Sft) -> list[int]:
     return kept
 
 
-def _limit(runtime: Runtime) -> Limit:
+def first_limit(runtime: Runtime) -> Limit:
+    """What a first forward pass may hold."""
     if runtime.micro_batch is not None:
         return Limit(rows=runtime.micro_batch, tokens=_NO_LIMIT)
     return Limit(rows=None, tokens=_TOKENS[runtime.device.split(":")[0]])
@@ -138,31 +211,8 @@ def _restore(
     return step, losses
 
 
-def _step(
-    trainee: Trainee, batch: list[Example], names: list[int], sft: Sft, step: int, limit: Limit, pending: Pending
-) -> Limit:
-    """One optimizer step; the micro-batch is halved until the batch fits."""
-    rate = sft.learning_rate * min(1.0, (step + 1) / sft.warmup_steps if sft.warmup_steps else 1.0)
-    for group in trainee.optimizer.param_groups:
-        group["lr"] = rate
-    terms = terms_of(sft.objective, step)
-    while True:
-        try:
-            parts = _gradients(trainee, batch, limit, terms)
-            break
-        except RuntimeError as e:
-            if not _is_memory(e):
-                raise
-        trainee.optimizer.zero_grad(set_to_none=True)
-        limit = _smaller(limit, batch, trainee)
-    norm = torch.nn.utils.clip_grad_norm_(trainee.params, sft.clip_norm, foreach=True)
-    pending.add(step, parts, norm, names, tokens=sum(int(e.mask[1:].sum()) for e in batch), rate=rate)
-    trainee.optimizer.step()
-    trainee.optimizer.zero_grad(set_to_none=True)
-    return limit
-
-
-def _is_memory(error: RuntimeError) -> bool:
+def is_memory(error: RuntimeError) -> bool:
+    """Whether an error means that memory ran out."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

@@ -44,13 +44,15 @@ def publish(scratch: Path, out: Path, losses: list[dict[str, Any]], checkpoints:
     shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
 
 
-def facts_of(trainee: Trainee, sft: Sft, losses: list[dict[str, Any]], *, kept: int, dropped: int) -> Facts:
+def counts_of(sft: Sft, *, kept: int, of: int) -> Facts:
+    """How the examples were used."""
+    return {"examples": kept, "dropped_overlong": of - kept, "epochs": sft.steps * sft.batch_size / kept}
+
+
+def facts_of(trainee: Trainee, sft: Sft, losses: list[dict[str, Any]]) -> Facts:
     """What a training tells about itself."""
     mixture = folders.is_mixture(trainee.model)
     facts: Facts = {
-        "examples": kept,
-        "dropped_overlong": dropped,
-        "epochs": sft.steps * sft.batch_size / kept,
         "trained_tokens": sum(r["tokens"] for r in losses),
         "parameters_trained": sum(p.numel() for p in trainee.params),
         "layout": trainee.layout,

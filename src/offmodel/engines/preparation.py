@@ -46,6 +46,7 @@ def prepare(
         p.data = p.data.float()
     trainee = Trainee(
         model=wrapped,
+        base=base,
         decoder=base.get_decoder(),
         head=_head(base),
         params=params,
@@ -58,12 +59,10 @@ def prepare(
     trainee = _settle_layout(trainee, base, layout)
     if not sft.objective.needs_reference:
         return trainee
-    return replace(trainee, reference=_reference(trainee, base, model, adapter, sft, reference))
+    return replace(trainee, reference=_reference(trainee, model, adapter, sft, reference))
 
 
-def _reference(
-    trainee: Trainee, base: Any, model: Path, adapter: Path | None, sft: Sft, reference: Path | None
-) -> Reference:
+def _reference(trainee: Trainee, model: Path, adapter: Path | None, sft: Sft, reference: Path | None) -> Reference:
     """The frozen model of the objective; an adapter's base serves as its own."""
     if sft.lora is not None and reference in (None, model):
         return Reference(decoder=trainee.decoder, head=trainee.head, switch=trainee.model.disable_adapter)
@@ -71,8 +70,6 @@ def _reference(
     frozen = folders.load_model(reference or model, dtype=torch.float32, device=trainee.device)
     if reference is None and adapter is not None:
         frozen = adapters.merge(frozen, adapter)
-    if frozen.config.get_text_config().vocab_size != base.config.get_text_config().vocab_size:
-        raise ModelError("The reference of a KL term needs the vocabulary of the model under training.")
     frozen.requires_grad_(False)
     frozen.set_attn_implementation(attention.NAME if trainee.layout == "varlen" else "sdpa")
     return Reference(decoder=frozen.get_decoder(), head=_head(frozen), switch=contextlib.nullcontext)
