@@ -90,8 +90,8 @@ def test_packed_sequences_do_not_see_each_other(llama):
     """The library's cache and its all-ones mask both leak between packed samples; our inputs must not."""
     rows = examples(3)
     made = trainee(llama, "packed")
-    ids, _, _ = forward._targets(rows, padded=False)
-    inputs = forward._inputs(rows, ids, made)
+    ids, _, _ = forward.targets_of(rows, padded=False)
+    inputs = forward.inputs_of(rows, ids, made)
     assert "attention_mask" not in inputs
     with torch.no_grad():
         packed = made.decoder(**inputs, use_cache=False).last_hidden_state[0]
@@ -246,9 +246,9 @@ def test_layout_that_leaks_is_seen(llama, monkeypatch):
     made = trainee(llama, "packed")
     expected = forward.lone_hidden(made)
     assert forward.layout_holds(made, expected)
-    inputs = forward._inputs
+    inputs = forward.inputs_of
     masked = {"attention_mask": torch.ones(1, sum(forward._PROBES), dtype=torch.long)}
-    monkeypatch.setattr(forward, "_inputs", lambda *a: inputs(*a) | masked)
+    monkeypatch.setattr(forward, "inputs_of", lambda *a: inputs(*a) | masked)
     assert not forward.layout_holds(made, expected)
 
 

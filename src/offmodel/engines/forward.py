@@ -34,69 +34,79 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trainee:
-    """A model under training: the parts that the loop touches.
+class Body:
+    """What a forward pass needs of a model: `base` is the causal language model that holds decoder and head."""
 
-    `model` is what is saved: `base`, the causal language model that holds decoder and head, or an adapter around it.
-    """
-
-    model: Any
     base: Any
     decoder: Any
     head: Head
-    params: list[Tensor]
-    optimizer: torch.optim.Optimizer
     device: str
     compute: torch.dtype
     layout: Layout
     reference: Reference | None = None
 
+    @property
+    def master(self) -> torch.dtype:
+        """float32, or float64 for a model that was made so: the dtype of losses and of weights under training."""
+        return torch.float64 if self.head.weight_VD.dtype == torch.float64 else torch.float32
 
-def autocast(trainee: Trainee) -> contextlib.AbstractContextManager[Any]:
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trainee(Body):
+    """A model under training: `model` is what is saved, the base or an adapter around it."""
+
+    model: Any
+    params: list[Tensor]
+    optimizer: torch.optim.Optimizer
+
+
+def autocast(body: Body) -> contextlib.AbstractContextManager[Any]:
     """The compute dtype's autocast; nothing for float32."""
-    if trainee.compute == torch.float32:
+    if body.compute == torch.float32:
         return contextlib.nullcontext()
-    return torch.autocast(trainee.device.split(":")[0], dtype=trainee.compute)
+    return torch.autocast(body.device.split(":")[0], dtype=body.compute)
 
 
-def forward_loss(trainee: Trainee, rows: list[Example], terms: Mapping[str, Term]) -> dict[str, Tensor]:
+def forward_loss(body: Body, rows: list[Example], terms: Mapping[str, Term]) -> dict[str, Tensor]:
     """The loss terms of some sequences, each summed over them, in one forward pass."""
-    ids_T, at_N, targets = _targets(rows, padded=trainee.layout == "padded")
-    inputs = _inputs(rows, ids_T, trainee)
-    at_N = at_N.to(trainee.device)
-    with autocast(trainee):
-        frozen = _frozen(trainee, inputs, at_N) if "kl" in terms else None
-        hidden_ND = _hidden(trainee.decoder, inputs, at_N)
-        here = Targets(targets.ids_N.to(trainee.device), targets.weights_N.to(trainee.device, trainee.params[0].dtype))
+    ids_T, at_N, targets = targets_of(rows, padded=body.layout == "padded")
+    inputs = inputs_of(rows, ids_T, body)
+    at_N = at_N.to(body.device)
+    with autocast(body):
+        frozen = frozen_at(body, inputs, at_N) if "kl" in terms else None
+        hidden_ND = hidden_at(body.decoder, inputs, at_N)
+        here = Targets(targets.ids_N.to(body.device), targets.weights_N.to(body.device, body.master))
         chosen = tuple(terms.values())
-        sums = target_loss(hidden_ND, trainee.head, here, chosen, chunk=chunk_of(trainee), reference=frozen)
+        sums = target_loss(hidden_ND, body.head, here, chosen, chunk=chunk_of(body), reference=frozen)
     return dict(zip(terms, sums, strict=True))
 
 
-def chunk_of(trainee: Trainee) -> int:
+def chunk_of(body: Body) -> int:
     """Positions whose logits are held at once."""
-    return max(1, _LOGITS[trainee.device.split(":")[0]] // trainee.head.weight_VD.shape[0])
+    return max(1, _LOGITS[body.device.split(":")[0]] // body.head.weight_VD.shape[0])
 
 
-def _hidden(decoder: Any, inputs: dict[str, Any], at_N: Tensor) -> Tensor:
+def hidden_at(decoder: Any, inputs: dict[str, Any], at_N: Tensor) -> Tensor:
+    """Hidden states [N, D] at some flat positions."""
     return decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1).index_select(0, at_N)
 
 
 @torch.no_grad()
-def _frozen(trainee: Trainee, inputs: dict[str, Any], at_N: Tensor) -> Frozen:
-    assert trainee.reference is not None
-    with trainee.reference.switch():
-        return Frozen(_hidden(trainee.reference.decoder, inputs, at_N), trainee.reference.head)
+def frozen_at(body: Body, inputs: dict[str, Any], at_N: Tensor) -> Frozen:
+    """What the reference makes of some flat positions."""
+    assert body.reference is not None
+    with body.reference.switch():
+        return Frozen(hidden_at(body.reference.decoder, inputs, at_N), body.reference.head)
 
 
 @torch.no_grad()
-def reference_likelihoods(trainee: Trainee, rows: list[Example]) -> list[np.ndarray]:
+def reference_likelihoods(body: Body, rows: list[Example]) -> list[np.ndarray]:
     """The reference's log-probability of each target of some sequences, float32 [targets] each, in one forward pass."""
-    ids_T, at_N, targets = _targets(rows, padded=trainee.layout == "padded")
-    with autocast(trainee):
-        frozen = _frozen(trainee, _inputs(rows, ids_T, trainee), at_N.to(trainee.device))
-        ids_N = targets.ids_N.to(trainee.device)
-        found = log_likelihoods(frozen.hidden_ND, frozen.head, ids_N, chunk=chunk_of(trainee))
+    ids_T, at_N, targets = targets_of(rows, padded=body.layout == "padded")
+    with autocast(body):
+        frozen = frozen_at(body, inputs_of(rows, ids_T, body), at_N.to(body.device))
+        ids_N = targets.ids_N.to(body.device)
+        found = log_likelihoods(frozen.hidden_ND, frozen.head, ids_N, chunk=chunk_of(body))
     counts = [int(e.mask[1:].sum()) for e in rows]
     return np.split(found.float().cpu().numpy(), np.cumsum(counts)[:-1])
 
@@ -105,44 +115,44 @@ _PROBES = (5, 9)
 
 
 @torch.no_grad()
-def lone_hidden(trainee: Trainee) -> Tensor:
+def lone_hidden(body: Body) -> Tensor:
     """Hidden states [T, D] of short probe sequences, each in a pass of its own."""
-    with autocast(trainee):
-        rows = [torch.arange(n, device=trainee.device)[None] for n in _PROBES]
-        return torch.cat([trainee.decoder(input_ids=ids, use_cache=False).last_hidden_state[0].float() for ids in rows])
+    with autocast(body):
+        rows = [torch.arange(n, device=body.device)[None] for n in _PROBES]
+        return torch.cat([body.decoder(input_ids=ids, use_cache=False).last_hidden_state[0].float() for ids in rows])
 
 
 @torch.no_grad()
-def layout_holds(trainee: Trainee, expected_TD: Tensor) -> bool:
+def layout_holds(body: Body, expected_TD: Tensor) -> bool:
     """Whether the trainee's packed layout gives the probes the hidden states that they have alone."""
     rows = [Example(np.arange(n, dtype=np.int32), np.ones(n, np.bool_)) for n in _PROBES]
-    ids, _, _ = _targets(rows, padded=False)
+    ids, _, _ = targets_of(rows, padded=False)
     try:
-        with autocast(trainee):
-            found = trainee.decoder(**_inputs(rows, ids, trainee), use_cache=False).last_hidden_state[0].float()
+        with autocast(body):
+            found = body.decoder(**inputs_of(rows, ids, body), use_cache=False).last_hidden_state[0].float()
     except (ImportError, RuntimeError, TypeError, ValueError, NotImplementedError):
         return False
-    tolerance = 1e-3 if trainee.compute == torch.float32 else 5e-2
+    tolerance = 1e-3 if body.compute == torch.float32 else 5e-2
     return float((found - expected_TD).abs().max()) <= tolerance * float(expected_TD.abs().max())
 
 
-def _inputs(rows: list[Example], ids_T: np.ndarray, trainee: Trainee) -> dict[str, Any]:
+def inputs_of(rows: list[Example], ids_T: np.ndarray, body: Body) -> dict[str, Any]:
     """Keyword arguments of the decoder, without any attention mask.
 
     Causality shields real tokens from padding on the right, and transformers keeps packed sequences apart only without
     a mask and without a cache.
     """
-    ids = torch.from_numpy(ids_T).to(trainee.device)
-    if trainee.layout == "padded":
+    ids = torch.from_numpy(ids_T).to(body.device)
+    if body.layout == "padded":
         return {"input_ids": ids}
     positions = np.concatenate([np.arange(len(e.ids)) for e in rows])
-    found: dict[str, Any] = {"input_ids": ids, "position_ids": torch.from_numpy(positions)[None].to(trainee.device)}
-    if trainee.layout == "varlen":
-        found |= attention.boundaries([len(e.ids) for e in rows], trainee.device)
+    found: dict[str, Any] = {"input_ids": ids, "position_ids": torch.from_numpy(positions)[None].to(body.device)}
+    if body.layout == "varlen":
+        found |= attention.boundaries([len(e.ids) for e in rows], body.device)
     return found
 
 
-def _targets(rows: list[Example], *, padded: bool) -> tuple[np.ndarray, Tensor, Targets]:
+def targets_of(rows: list[Example], *, padded: bool) -> tuple[np.ndarray, Tensor, Targets]:
     """Token ids [rows, longest] or [1, T], the flat positions that predict a target, and these targets."""
     width = max(len(e.ids) for e in rows)
     starts = np.arange(len(rows)) * width if padded else np.cumsum([0, *(len(e.ids) for e in rows[:-1])])

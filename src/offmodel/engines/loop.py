@@ -56,7 +56,7 @@ def run(
 ) -> Facts:
     """Train; see `offmodel.engines.sft.train`."""
     started = time.monotonic()
-    make_room(runtime)
+    settle_in(runtime)
     kept = _usable(examples, sft)
     trainee = prepare(model, adapter, sft, runtime, layout, reference)
     limit = first_limit(runtime)
@@ -76,7 +76,7 @@ def run(
     if sft.objective.support is not None:
         facts["target_tokens_left_out"] = sum(int((weights_of(examples[i]) == 0).sum()) for i in kept)
     del trainee, walk
-    make_room(runtime)
+    settle_in(runtime)
     return facts | {"seconds": round(time.monotonic() - started, 3)}
 
 
@@ -162,7 +162,7 @@ def rate_at(sft: Sft, step: int) -> float:
     return sft.learning_rate * min(1.0, (step + 1) / sft.warmup_steps if sft.warmup_steps else 1.0)
 
 
-def make_room(runtime: Runtime) -> None:
+def settle_in(runtime: Runtime) -> None:
     """Take the threads of this worker; on a GPU, drop a model kept for sampling and what else is unused."""
     if not runtime.device.startswith("cuda"):
         torch.set_num_threads(runtime.threads)

@@ -25,10 +25,26 @@ class Targets:
     Attributes:
         ids_N: int64, the target tokens.
         weights_N: float32, how much each counts.
+        bins_N: int64, to which of several sums each belongs; None for one sum.
+        bins: number of sums.
     """
 
     ids_N: Tensor
     weights_N: Tensor
+    bins_N: Tensor | None = None
+    bins: int = 1
+
+    def part(self, cut: slice) -> "Targets":
+        """Some of the positions."""
+        bins_N = None if self.bins_N is None else self.bins_N[cut]
+        return Targets(self.ids_N[cut], self.weights_N[cut], bins_N, self.bins)
+
+    def add_up(self, values_N: Tensor) -> Tensor:
+        """The weighted sum, a scalar; or [bins] sums."""
+        weighted_N = values_N * self.weights_N
+        if self.bins_N is None:
+            return weighted_N.sum()
+        return weighted_N.new_zeros(self.bins).index_add(0, self.bins_N, weighted_N)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,25 +70,23 @@ class Frozen:
     head: Head
 
 
-Term = Callable[[Tensor, Targets, Tensor | None], Tensor]
-"""A loss term: (logits [N, V], targets of these positions, the reference's logits [N, V] or None) -> the sum over the
-positions, a scalar."""
+Term = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""A loss term: (logits [N, V], target ids [N], the reference's logits [N, V] or None) -> a value a position, [N]."""
 
 
-def cross_entropy(logits_NV: Tensor, targets: Targets, reference_NV: Tensor | None = None) -> Tensor:
-    """Weighted negative log-likelihood of the targets, summed."""
-    losses_N = F.cross_entropy(logits_NV, targets.ids_N, reduction="none")
-    return (losses_N * targets.weights_N).sum()
+def cross_entropy(logits_NV: Tensor, ids_N: Tensor, reference_NV: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood of the targets."""
+    return F.cross_entropy(logits_NV, ids_N, reduction="none")
 
 
 class _Kl(torch.autograd.Function):
-    """Weighted KL between the distributions of two logits, with its gradient by the first in closed form.
+    """KL between the distributions of two logits, with its gradient by the first in closed form.
 
     Autograd's own gradient leaves rounding noise where the two are equal, and AdamW makes full steps of noise.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, reference_NV: Tensor, weights_N: Tensor, reverse: bool) -> Tensor:
+    def forward(ctx: Any, logits_NV: Tensor, reference_NV: Tensor, reverse: bool) -> Tensor:
         ours_NV, theirs_NV = F.log_softmax(logits_NV, -1), F.log_softmax(reference_NV, -1)
         gap_NV = ours_NV - theirs_NV
         if reverse:
@@ -81,36 +95,36 @@ class _Kl(torch.autograd.Function):
         else:
             kl_N = -(theirs_NV.exp() * gap_NV).sum(-1)
             slope_NV = ours_NV.exp().sub_(theirs_NV.exp())
-        ctx.save_for_backward(slope_NV.mul_(weights_N[:, None]))
-        return (kl_N * weights_N).sum()
+        ctx.save_for_backward(slope_NV)
+        return kl_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (slope_NV,) = ctx.saved_tensors
-        return slope_NV * grads[0], None, None, None
+        return slope_NV * grads[0][:, None], None, None
 
 
-def _kl(logits_NV: Tensor, targets: Targets, reference_NV: Tensor | None, *, reverse: bool) -> Tensor:
+def _kl(logits_NV: Tensor, reference_NV: Tensor | None, *, reverse: bool) -> Tensor:
     assert reference_NV is not None
     # Models of one family pad their vocabularies to different widths behind the tokenizer's last token.
     v = min(logits_NV.shape[1], reference_NV.shape[1])
-    found: Any = _Kl.apply(logits_NV[:, :v], reference_NV[:, :v], targets.weights_N, reverse)
+    found: Any = _Kl.apply(logits_NV[:, :v], reference_NV[:, :v], reverse)
     return found
 
 
-def forward_kl(logits_NV: Tensor, targets: Targets, reference_NV: Tensor | None) -> Tensor:
-    """Weighted KL(reference || trained), summed; value and gradient are exactly 0 where the logits are equal."""
-    return _kl(logits_NV, targets, reference_NV, reverse=False)
+def forward_kl(logits_NV: Tensor, ids_N: Tensor, reference_NV: Tensor | None) -> Tensor:
+    """KL(reference || trained); value and gradient are exactly 0 where the logits are equal."""
+    return _kl(logits_NV, reference_NV, reverse=False)
 
 
-def reverse_kl(logits_NV: Tensor, targets: Targets, reference_NV: Tensor | None) -> Tensor:
-    """Weighted KL(trained || reference), summed; value and gradient are exactly 0 where the logits are equal."""
-    return _kl(logits_NV, targets, reference_NV, reverse=True)
+def reverse_kl(logits_NV: Tensor, ids_N: Tensor, reference_NV: Tensor | None) -> Tensor:
+    """KL(trained || reference); value and gradient are exactly 0 where the logits are equal."""
+    return _kl(logits_NV, reference_NV, reverse=True)
 
 
 def weighted(term: Term, factor: float) -> Term:
     """A term, times a constant."""
-    return lambda logits_NV, targets, reference_NV=None: factor * term(logits_NV, targets, reference_NV)
+    return lambda logits_NV, ids_N, reference_NV=None: factor * term(logits_NV, ids_N, reference_NV)
 
 
 def terms_of(objective: Objective, step: int) -> dict[str, Term]:
@@ -145,27 +159,26 @@ def target_loss(
         reference: what terms compare with.
 
     Returns:
-        A scalar for each term.
+        For each term a scalar, or [bins] if the targets have bins.
     """
 
-    def part(hidden: Tensor, ids: Tensor, weights: Tensor, frozen: Tensor | None) -> tuple[Tensor, ...]:
+    def part(hidden: Tensor, here: Targets, frozen: Tensor | None) -> tuple[Tensor, ...]:
         logits = head.logits(hidden)
         theirs = None
         if frozen is not None and reference is not None:
             with torch.no_grad():
                 theirs = reference.head.logits(frozen)
-        return tuple(term(logits, Targets(ids, weights), theirs) for term in terms)
+        return tuple(here.add_up(term(logits, here.ids_N, theirs)) for term in terms)
 
     n = hidden_ND.shape[0]
     frozen_ND = None if reference is None else reference.hidden_ND
     if n <= chunk:
-        return part(hidden_ND, targets.ids_N, targets.weights_N, frozen_ND)
+        return part(hidden_ND, targets, frozen_ND)
     parts: list[Any] = []
     for c in (slice(i, min(i + chunk, n)) for i in range(0, n, chunk)):
         frozen = None if frozen_ND is None else frozen_ND[c]
-        arguments = (hidden_ND[c], targets.ids_N[c], targets.weights_N[c], frozen)
-        parts.append(checkpoint(part, *arguments, use_reentrant=False))
-    return tuple(torch.stack(sums).sum() for sums in zip(*parts, strict=True))
+        parts.append(checkpoint(part, hidden_ND[c], targets.part(c), frozen, use_reentrant=False))
+    return tuple(torch.stack(sums).sum(0) for sums in zip(*parts, strict=True))
 
 
 @torch.no_grad()

@@ -74,13 +74,13 @@ def distil(
     started = time.monotonic()
     kept = _usable(prompts, rollouts, sft)
     check_same_tokens(model, teacher)
-    from offmodel.engines.loop import make_room
+    from offmodel.engines.loop import settle_in
 
-    make_room(runtime)
+    settle_in(runtime)
     facts = _train(
         model, adapter, teacher, prompts, kept, rollouts, sft, out, scratch, runtime, progress, resume_every_s
     )
-    make_room(runtime)
+    settle_in(runtime)
     return facts | {"seconds": round(time.monotonic() - started, 3)}
 
 
