@@ -68,3 +68,17 @@ def test_slopes_are_the_derivatives():
         step = np.eye(5)[:, [i]] * 1e-6
         assert by_b[i] == pytest.approx((chain_areas(b + step, c) - chain_areas(b - step, c)) / 2e-6, abs=1e-6)
         assert by_c[i] == pytest.approx((chain_areas(b, c + step) - chain_areas(b, c - step)) / 2e-6, abs=1e-6)
+
+
+def test_points_that_differ_by_rounding_are_one():
+    near = np.array([0.9999999999999996, 0.72, 0.49]), np.array([0.9999999999999998, 0.87, 0.52])
+    assert hull_area(*near) == pytest.approx(hull_area(near[0][1:], near[1][1:]))
+    assert hull_area(np.array([0.3, 0.3 + 1e-16, 0.3]), np.array([0.8, 0.8, 0.8 - 1e-16])) == pytest.approx(0.75)
+    assert hull_area(np.array([1e-17, 0.5]), np.array([2e-17, 0.7])) == pytest.approx(0.6)
+
+
+@given(clouds, st.integers(0, 2**32 - 1))
+def test_rounding_never_changes_a_hull(cloud: np.ndarray, seed: int):
+    both = np.hstack([cloud, cloud, [[0.0, 1.0], [0.0, 1.0]]])
+    noisy = both + 1e-15 * np.random.default_rng(seed).standard_normal(both.shape)
+    assert hull_area(*noisy) == pytest.approx(hull_area(*cloud), abs=1e-8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_1samp
 
-from offmodel.analysis.levels import ALL_LEVELS, SEEDS_AND_ITEMS, Estimate, combine, holm, minus
+from offmodel.analysis.levels import ALL_LEVELS, PAIRS_AND_ITEMS, SEEDS_AND_ITEMS, Estimate, combine, holm, minus
 from offmodel.analysis.statistics import ITEMS_ONLY
 from offmodel.core.errors import DataError
 
@@ -29,7 +29,7 @@ def test_five_pairs_are_a_sample_and_four_are_not():
     five = combine(estimates(values)).score
     theirs = ttest_1samp(values, 0).confidence_interval(0.95)
     assert (five.low, five.high) == pytest.approx(tuple(theirs))
-    assert five.covers == ALL_LEVELS
+    assert five.covers == PAIRS_AND_ITEMS
     four = combine(estimates(values[:4])).score
     assert four.covers == ITEMS_ONLY
     assert four.low == four.high  # no item noise here, and pairs are not resampled
@@ -48,6 +48,28 @@ def test_five_seeds_on_few_pairs_cover_seeds():
     assert found.score.covers == SEEDS_AND_ITEMS
     assert found.score.high - found.score.value == pytest.approx(half)
     assert combine(estimates(seeds[:, :4].mean(1), seeds=seeds[:, :4])).score.covers == ITEMS_ONLY
+
+
+def test_the_label_claims_seeds_only_from_five_seeds_on():
+    rng = np.random.default_rng(4)
+    seeds = rng.random((6, 5))
+    assert combine(estimates(seeds.mean(1), seeds=seeds)).score.covers == ALL_LEVELS
+    assert combine(estimates(seeds.mean(1), seeds=seeds[:, :4])).score.covers == PAIRS_AND_ITEMS
+    uneven = estimates(seeds.mean(1), seeds=[row[: 5 - (k == 0)] for k, row in enumerate(seeds)])
+    assert combine(uneven).score.covers == PAIRS_AND_ITEMS
+
+
+@pytest.mark.parametrize(("pairs", "own"), [(6, 0.0), (6, 0.04), (2, 0.0), (2, 0.04)])
+def test_seeds_that_pairs_share_are_covered(pairs: int, own: float):
+    """A seed is the same data order in every pair: what it does to all pairs at once does not average out over them."""
+    rng = np.random.default_rng(5)
+    hits, runs, S = 0, 1500, 6
+    for _ in range(runs):
+        seeds = 0.7 + 0.05 * rng.standard_normal((1, S)) + own * rng.standard_normal((pairs, S))
+        between = 0.03 * rng.standard_normal((pairs, 1)) if pairs >= 5 else np.zeros((pairs, 1))
+        s = combine(estimates((seeds + between).mean(1), seeds=seeds + between)).score
+        hits += s.low <= 0.7 <= s.high
+    assert 0.93 < hits / runs < 0.975
 
 
 def test_shared_items_do_not_average_out_over_pairs():

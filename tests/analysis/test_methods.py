@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from offmodel.analysis.levels import ALL_LEVELS
+from offmodel.analysis.levels import PAIRS_AND_ITEMS
 from offmodel.analysis.methods import analyse, differences
 from offmodel.analysis.points import Pick, Tally, pick_of
 from offmodel.analysis.simulate import Design, Truth, draw_study
@@ -88,7 +88,7 @@ def test_nothing_depends_on_the_order_of_the_records():
 def test_six_pairs_are_a_sample():
     records, baselines = study(replace(DESIGN, pairs=6, seeds=1))
     row = next(r for r in table_rows(analyse(records, baselines)) if r.pair == ALL_PAIRS)
-    assert row.area.covers == ALL_LEVELS
+    assert row.area.covers == PAIRS_AND_ITEMS
     assert row.score is None  # nothing was picked
 
 

@@ -8,15 +8,13 @@ from scipy.stats import binomtest
 
 from offmodel.analysis.statistics import (
     effective_n,
-    items_needed,
     mean_interval,
     paired_difference,
     paired_ratio,
-    proportion,
-    smallest_difference,
     wilson,
 )
 from offmodel.core.errors import DataError
+from offmodel.core.scores import proportion
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.9, 0.95]))
@@ -112,23 +110,3 @@ def test_means_of_seeds_are_no_wider_than_one_seed():
     low, high = mean_interval(two, 2)
     low1, high1 = wilson(two.mean(), 200)
     assert high - low < high1 - low1
-
-
-def test_power_is_reached_in_simulation():
-    n = items_needed(0.05, 0.6, correlation=0.5, power=0.8)
-    assert smallest_difference(n, 0.6, correlation=0.5, power=0.8) == pytest.approx(0.05, rel=0.01)
-    rng = np.random.default_rng(4)
-    both = 0.6 * 0.55 + 0.5 * (0.6 * 0.4 * 0.55 * 0.45) ** 0.5  # share that both answer, at this correlation
-    seen = 0
-    for _ in range(400):
-        cell = rng.choice(4, n, p=[both, 0.6 - both, 0.55 - both, 1 - 1.15 + both])
-        seen += paired_difference((cell <= 1).astype(float), np.isin(cell, [0, 2]).astype(float)).low > 0
-    assert 0.74 < seen / 400 < 0.86
-
-
-def test_pairing_saves_items():
-    alone = items_needed(0.03, 0.8, correlation=0.0, power=0.8)
-    paired = items_needed(0.03, 0.8, correlation=0.7, power=0.8)
-    assert paired < 0.4 * alone
-    with pytest.raises(DataError, match="smaller difference"):
-        items_needed(0.9, 0.5, correlation=0.0, power=0.8)

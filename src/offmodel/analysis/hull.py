@@ -16,6 +16,9 @@ Chains = npt.NDArray[np.intp]
 END = -1
 """The position of (1, 1), in arrays that `with_end` has made."""
 _SAME = 1e-9  # angles closer than this are one: of points on one line the farthest is taken
+_APART = (
+    1e-9  # points closer than this are one: a checkpoint that answers as the organism does differs by rounding only
+)
 
 
 def upper_chains(b: Array, c: Array, allowed: npt.NDArray[np.bool_] | None = None) -> Chains:
@@ -33,7 +36,8 @@ def upper_chains(b: Array, c: Array, allowed: npt.NDArray[np.bool_] | None = Non
         [K, H] positions; K is the largest number of vertices. Of equal points the first is taken.
     """
     x, y = with_end(b), with_end(c)
-    usable = np.vstack([c > b if allowed is None else (c > b) & allowed, np.ones((1, b.shape[1]), bool)])
+    above = c - b > _APART
+    usable = np.vstack([above if allowed is None else above & allowed, np.ones((1, b.shape[1]), bool)])
     columns = np.arange(b.shape[1])
     here_x, here_y = np.zeros(b.shape[1]), np.zeros(b.shape[1])
     heading = np.full(b.shape[1], np.arctan2(-1.0, -1.0))  # as if coming down the diagonal
@@ -46,12 +50,13 @@ def upper_chains(b: Array, c: Array, allowed: npt.NDArray[np.bool_] | None = Non
         turn = np.where(turn > 2 * np.pi - _SAME, 0.0, turn)
         far = np.hypot(along_x, along_y)
         key = np.round(turn / _SAME) - far / (1 + far.max())
-        vertex = np.argmin(np.where(usable & (far > 0), key, np.inf), axis=0)
+        vertex = np.argmin(np.where(usable & (far > _APART), key, np.inf), axis=0)
         vertex = np.where(done, len(x) - 1, vertex)
         done = vertex == len(x) - 1
         if done.all():
             break
         chain.append(np.where(done, END, vertex))
+        usable[vertex, columns] &= done  # nobody twice: rounding of angles must not lead in a circle
         heading = angle[vertex, columns]
         here_x, here_y = x[vertex, columns], y[vertex, columns]
     assert done.all(), "the hull did not close"

@@ -2,12 +2,12 @@
 
 An `Estimate` is one pair's number together with its values on resampled items; the resamples are the same for all
 estimates, so that subtracting them one by one makes a comparison paired. Refuses to know what the number means.
-Invariant: a level with fewer than `ENOUGH` units never widens an interval, and the label says so.
+Invariant: a level with fewer than `ENOUGH` units is never treated as a sample, and the label says so.
 
-Rule. Five pairs or more: Student's t on the pairs' values (their spread holds seed and item noise too), plus the item
-noise that pairs share because they share items, which their spread cannot show: the mean covariance of two pairs over
-resampled items. Fewer pairs but five seeds or more: t on the seeds' values within pairs, plus item noise. Else items
-only, normal. Degrees of freedom after Satterthwaite.
+Rule. Five pairs or more: Student's t on the pairs' values (their spread holds seed and item noise too), plus what pairs
+share and their spread cannot show: items, by the mean covariance of two pairs over resampled items, and, from five
+seeds on, seeds (the same data order in every pair), by their covariance over seeds. Fewer pairs but five seeds or more:
+t on the seeds' means over pairs, plus item noise. Else items only, normal. Degrees of freedom after Satterthwaite.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from offmodel.analysis.statistics import ITEMS_ONLY, LEVEL, Array, quantile
+from offmodel.analysis.statistics import Array
 from offmodel.core.errors import DataError
-from offmodel.core.scores import Score
+from offmodel.core.scores import ITEMS_ONLY, LEVEL, Score, quantile
 
 ENOUGH = 5
 """Units that a level needs before it is treated as a sample of a population."""
 ALL_LEVELS = "pairs, seeds and items"
+PAIRS_AND_ITEMS = "pairs and items, these seeds"
 SEEDS_AND_ITEMS = "seeds and items, these pairs"
 
 
@@ -118,33 +119,41 @@ def combine(estimates: Sequence[Estimate], level: float = LEVEL) -> Summary:
 
 
 def _variance(estimates: Sequence[Estimate]) -> tuple[float, float, str]:
-    k = len(estimates)
-    items, shared = _item_variance(estimates)
+    """Variance of the average over pairs, degrees of freedom, and what it covers."""
+    k, seeds = len(estimates), _by_seed(estimates)  # [k, S]
+    items, shared = _of_mean_and_shared(np.stack([e.resampled for e in estimates]))
     floor = sum(e.floor for e in estimates) / k**2
+    enough_seeds = seeds.shape[1] >= ENOUGH
     if k >= ENOUGH:
         spread = max(float(np.var([e.value for e in estimates], ddof=1)) / k, floor)
-        both = spread + max(0.0, shared)
-        return both, _freedom(both, [(spread, k - 1)]), ALL_LEVELS
-    if all(len(e.by_seed) >= ENOUGH for e in estimates):
-        parts = [
-            (float(np.var(list(e.by_seed.values()), ddof=1)) / len(e.by_seed) / k**2, len(e.by_seed) - 1)
-            for e in estimates
-        ]
-        both = sum(v for v, _ in parts) + items + floor
-        return both, _freedom(both, parts), SEEDS_AND_ITEMS
+        common = max(0.0, _of_mean_and_shared(seeds)[1]) / seeds.shape[1] if enough_seeds else 0.0
+        total = spread + max(0.0, shared) + common
+        parts = [(spread, k - 1), (common, seeds.shape[1] - 1)]
+        return total, _freedom(total, parts), ALL_LEVELS if enough_seeds else PAIRS_AND_ITEMS
+    if enough_seeds:
+        spread = float(seeds.mean(0).var(ddof=1)) / seeds.shape[1]
+        total = spread + items + floor
+        return total, _freedom(total, [(spread, seeds.shape[1] - 1)]), SEEDS_AND_ITEMS
     return items + floor, float("inf"), ITEMS_ONLY
 
 
-def _item_variance(estimates: Sequence[Estimate]) -> tuple[float, float]:
-    """Over items: variance of the average over pairs, and mean covariance of two pairs (0 where no item is shared)."""
-    rows, k = np.stack([e.resampled for e in estimates]), len(estimates)  # [k, R]
+def _by_seed(estimates: Sequence[Estimate]) -> Array:
+    """[k, S] values by pair and seed; no column if the pairs differ in their seeds."""
+    seeds = {tuple(sorted(e.by_seed)) for e in estimates}
+    common = seeds.pop() if len(seeds) == 1 else ()
+    return np.array([[e.by_seed[s] for s in common] for e in estimates]).reshape(len(estimates), len(common))
+
+
+def _of_mean_and_shared(rows: Array) -> tuple[float, float]:
+    """Over the columns of [k, R]: variance of the rows' mean, and mean covariance of two rows (0 for one row)."""
+    k = len(rows)
     of_mean = float(rows.mean(0).var(ddof=1))
-    of_pairs = float(rows.var(1, ddof=1).sum())
-    return of_mean, (k * k * of_mean - of_pairs) / (k * (k - 1)) if k > 1 else 0.0
+    of_rows = float(rows.var(1, ddof=1).sum())
+    return of_mean, (k * k * of_mean - of_rows) / (k * (k - 1)) if k > 1 else 0.0
 
 
 def _freedom(total: float, parts: Sequence[tuple[float, int]]) -> float:
-    below = sum(v * v / df for v, df in parts)
+    below = sum(v * v / df for v, df in parts if v > 0)
     return total * total / below if below > 0 else float("inf")
 
 

@@ -2,11 +2,12 @@
 
 Takes records, baselines and the blind picks; refuses to know how picks are made (treatments' rules) and how numbers
 are shown (`table`, `figures`, `report`). Invariant: areas that stand beside each other were measured at equal numbers
-of points; oracle methods are measured, never ranked.
+of points; oracle methods and controls are measured, never ranked, and do not set that number.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from offmodel.analysis.relapse import RelapseRecord, RelapseResult, relapse_resu
 from offmodel.analysis.simulate import noise_area
 from offmodel.analysis.statistics import effective_n
 from offmodel.analysis.tradeoff import BAD_RULE, BadRate, BlindPair, area_rule, bad_rate_at_loss, blind_pair, raw_area
-from offmodel.core.errors import DataError
+from offmodel.core.errors import DataError, UnknownName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +39,8 @@ class MethodPair:
     Attributes:
         method, pair, oracle, control, teacher_relation: as in the records.
         grid: its points.
-        area: cross-fitted, at the number of points at which the study compares.
+        area: cross-fitted, at the number of points at which the study compares. area_points: that number, or all its
+            points if it has fewer.
         area_of_all: cross-fitted, over all its points.
         raw: the raw hull's area. noise: what the raw hull reads when nothing works, at this n and number of points.
         bad: the bad rate at a 10 % capability loss.
@@ -53,6 +55,7 @@ class MethodPair:
     teacher_relation: str
     grid: Grid
     area: Estimate
+    area_points: int
     area_of_all: Estimate
     raw: float
     noise: float
@@ -105,11 +108,12 @@ class Difference:
     """Two methods compared on the same items of the pairs that both have.
 
     Attributes:
-        measure: "blind score" or "area".
+        measure: one of `MEASURES`.
         first, second: methods.
         pairs: on how many pairs.
         summary: first minus second.
-        adjusted_p: Holm's p-value among all comparisons of this measure.
+        adjusted_p: Holm's p-value among the comparisons that were asked for together.
+        among: their number.
     """
 
     measure: str
@@ -118,6 +122,12 @@ class Difference:
     pairs: int
     summary: Summary
     adjusted_p: float
+    among: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is clear even after Holm's correction for the number of comparisons."""
+        return self.adjusted_p < 1 - self.summary.score.level
 
     @property
     def clear(self) -> bool:
@@ -145,7 +155,8 @@ def analyse(
     for r in records:
         groups.setdefault((r.method, r.pair), []).append(r)
     grids = {key: build_grid(rows, by_pair[key[1]]) for key, rows in groups.items()}
-    ranked = [g for key, g in grids.items() if not groups[key][0].oracle] or list(grids.values())
+    ranked = [g for key, g in grids.items() if not (groups[key][0].oracle or groups[key][0].control)]
+    ranked = ranked or list(grids.values())
     fewest = min(len(g.points) for g in ranked)
     return Analysis(
         records=tuple(records),
@@ -169,30 +180,51 @@ def blind_score(cell: MethodPair) -> Estimate:
     return cell.blind.score
 
 
-def differences(analysis: Analysis, measure: str) -> list[Difference]:
-    """All paired comparisons between ranked methods.
+MEASURES: Mapping[str, Callable[[MethodPair], Estimate | None]] = {
+    "blind score": lambda cell: cell.blind.score if cell.blind else None,
+    "area": lambda cell: cell.area,
+    "kept, c": lambda cell: cell.blind.c_estimate if cell.blind else None,
+    "bad left, b": lambda cell: cell.blind.b_estimate if cell.blind else None,
+    "bad at 10 % loss": lambda cell: cell.bad.left if cell.bad.resolved else None,
+}
+"""What methods can be compared in; None where a cell does not have it. c and b are those of the blind pick."""
+
+
+def differences(analysis: Analysis, measure: str, *, against: str | None = None) -> list[Difference]:
+    """Paired comparisons of methods, on the same items of the pairs that both have.
+
+    Oracle methods are left out unless `against` names one; areas at unequal numbers of points are not compared.
 
     Args:
         analysis: the study.
-        measure: "blind score" or "area" (cross-fitted, at equal numbers of points).
+        measure: one of `MEASURES`.
+        against: compare every method with this one; None: all with all.
+
+    Raises:
+        UnknownName: the study has no such method.
     """
-    assert measure in ("blind score", "area")
-    number = blind_score if measure == "blind score" else lambda cell: cell.area
+    if against is not None and against not in analysis.methods:
+        raise UnknownName("method", against, analysis.methods)
+    number = MEASURES[measure]
     usable = {
-        m: {c.pair: c for c in analysis.of_method(m) if not c.oracle and (measure == "area" or c.blind)}
+        m: {c.pair: (c, e) for c in analysis.of_method(m) if (e := number(c)) and (m == against or not c.oracle)}
         for m in analysis.methods
     }
     names = [m for m in analysis.methods if usable[m]]
+    asked = [(m, against) for m in names if m != against] if against else list(combinations(names, 2))
     found: list[tuple[str, str, int, Summary]] = []
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            shared = [p for p in usable[first] if p in usable[second]]
-            if shared:
-                parts = [minus(number(usable[first][p]), number(usable[second][p])) for p in shared]
-                found.append((first, second, len(shared), combine(parts)))
+    for first, second in asked:
+        both = [(cell, *usable[second][p]) for p, cell in usable[first].items() if p in usable[second]]
+        parts = [
+            minus(one, other)
+            for (a, one), b, other in both
+            if measure != "area" or a.area_points == b.area_points
+        ]  # fmt: skip
+        if parts:
+            found.append((first, second, len(parts), combine(parts)))
     adjusted = holm([s.p_value for *_, s in found])
     return [
-        Difference(measure=measure, first=a, second=b, pairs=k, summary=s, adjusted_p=p)
+        Difference(measure=measure, first=a, second=b, pairs=k, summary=s, adjusted_p=p, among=len(found))
         for (a, b, k, s), p in zip(found, adjusted, strict=True)
     ]
 
@@ -209,6 +241,7 @@ def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: 
         teacher_relation=first.teacher_relation,
         grid=grid,
         area=area,
+        area_points=min(fewest, len(grid.points)),
         area_of_all=area_of_all,
         raw=raw_area(grid),
         noise=_noise(grid),
@@ -219,11 +252,21 @@ def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: 
 
 
 def _noise(grid: Grid) -> float:
+    """Rounded, so that pairs that are nearly alike share one simulation."""
     repeats = int(np.median(grid.repeats))
     n_kept = np.median(effective_n(grid.kept.plain, repeats))
     n_left = np.median(effective_n(grid.left.plain, repeats))
-    accuracy = float(grid.kept.bottom.mean())
-    return noise_area(len(grid.points), round(accuracy, 2) or accuracy, round(float(n_kept)), round(float(n_left)))
+    chance, floor = grid.baseline.chance, float((grid.left.plain - grid.left.top)[0].mean())
+    accuracy, planted = float(grid.kept.bottom.mean()) + chance, float(grid.left.bottom.mean()) + floor
+    return noise_area(
+        len(grid.points),
+        round(accuracy, 2) if accuracy > chance + 0.01 else accuracy,
+        round(float(n_kept)),
+        round(float(n_left)),
+        chance=chance,
+        floor=round(floor, 2),
+        planted=round(planted, 2),
+    )
 
 
 def _last_of_each_seed(rows: list[PointRecord]) -> tuple[PointRecord, ...]:

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from offmodel.analysis.statistics import proportion
 from offmodel.core.errors import DataError
-from offmodel.core.scores import Score
+from offmodel.core.scores import Score, proportion
 
 ItemScores = Mapping[str, float]
 """Score in [0, 1] by item id."""

@@ -1,4 +1,4 @@
-"""Intervals for proportions, paired differences and paired ratios of item scores, and the power of a design.
+"""Intervals for proportions, paired differences and paired ratios of item scores.
 
 Knows arrays of item scores in [0, 1], nothing of pairs or methods. Everything here resamples items only; what pairs
 and seeds add is `levels`' work. Invariant: no function gives a value without n and interval.
@@ -8,45 +8,21 @@ recovery (MOVER; Zou and Donner 2008 for differences, Donner and Zou 2012 for ra
 columns over items, so that comparisons on the same items are as narrow as they deserve and zero counts keep a width.
 """
 
-from math import ceil
-from statistics import NormalDist
-
 import numpy as np
 import numpy.typing as npt
 
 from offmodel.core.errors import DataError
-from offmodel.core.scores import Score
+from offmodel.core.scores import ITEMS_ONLY, LEVEL, Score, wilson_ends
 
 Array = npt.NDArray[np.float64]
 Interval = tuple[Array, Array]
 
-ITEMS_ONLY = "items only, these pairs and seeds"
-LEVEL = 0.95
-
-
-def quantile(level: float) -> float:
-    """The normal quantile of a two-sided interval, 1.96 for .95."""
-    return NormalDist().inv_cdf(0.5 + level / 2)
-
 
 def wilson(rate: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> Interval:
     """Wilson's interval for proportions, elementwise. `n` may be fractional (an effective number of items)."""
-    p, m, z = np.asarray(rate, float), np.asarray(n, float), quantile(level)
-    middle = (p + z * z / (2 * m)) / (1 + z * z / m)
-    half = z / (1 + z * z / m) * np.sqrt(np.maximum(p * (1 - p), 0) / m + z * z / (4 * m * m))
-    return np.where(p <= 0, 0.0, middle - half), np.where(p >= 1, 1.0, middle + half)
-
-
-def proportion(successes: float, n: int, level: float = LEVEL) -> Score:
-    """A share with its Wilson interval.
-
-    Raises:
-        DataError: n is zero.
-    """
-    if n <= 0:
-        raise DataError("A share of zero answers cannot be given; evaluate at least one item.")
-    low, high = wilson(successes / n, n, level)
-    return Score(value=successes / n, n=n, low=float(low), high=float(high), covers=ITEMS_ONLY, level=level)
+    p, m = np.asarray(rate, float), np.asarray(n, float)
+    low, high = wilson_ends(np.clip(p, 0, 1), m, level)
+    return np.where(p <= 0, 0.0, low), np.where(p >= 1, 1.0, high)
 
 
 def effective_n(rows: Array, repeats: int) -> Array:
@@ -136,38 +112,6 @@ def paired_ratio(
         top, (x_low - chance, x_high - chance), bottom, (y_low - chance, y_high - chance), correlation(xs, ys)
     )
     return _score(top / bottom, ends, xs.size, level)
-
-
-def items_needed(difference: float, rate: float, *, correlation: float, power: float, level: float = LEVEL) -> int:
-    """Items to see a difference between two methods on the same items.
-
-    Args:
-        difference: the true difference of the two rates, for example .03 for three points.
-        rate: the first method's rate; the second's is rate - difference, or rate + difference where that leaves [0, 1].
-        correlation: of the two methods' answers over items, 0 for different items or unrelated answers.
-        power: chance to see it, for example .8.
-        level: confidence level of the interval that must exclude zero.
-    """
-    reach = quantile(level) + NormalDist().inv_cdf(power)
-    return ceil(reach**2 * _variance(difference, rate, correlation) / difference**2)
-
-
-def smallest_difference(n: int, rate: float, *, correlation: float, power: float, level: float = LEVEL) -> float:
-    """The smallest difference that n items show with this power: the inverse of `items_needed`."""
-    low, high = 1e-4, max(rate, 1 - rate)
-    for _ in range(50):
-        middle = (low + high) / 2
-        enough = items_needed(middle, rate, correlation=correlation, power=power, level=level) <= n
-        low, high = (low, middle) if enough else (middle, high)
-    return high
-
-
-def _variance(difference: float, rate: float, rho: float) -> float:
-    other = rate - difference if rate >= difference else rate + difference
-    if not 0 <= other <= 1:
-        raise DataError(f"No rate lies {difference} away from {rate}; ask for a smaller difference.")
-    p, q = rate * (1 - rate), other * (1 - other)
-    return max(p + q - 2 * rho * (p * q) ** 0.5, difference * (1 - difference))
 
 
 def _columns(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:

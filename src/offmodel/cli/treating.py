@@ -93,7 +93,8 @@ def free_folder(out: Path) -> None:
 
 def before_after(before: Rows, after: Rows) -> list[tuple[str, str, str, str]]:
     """(measure, before, after, paired difference) in words, for each measure and for the style on chat prompts."""
-    from offmodel.analysis.statistics import paired_difference, proportion
+    from offmodel.analysis.statistics import paired_difference
+    from offmodel.core.scores import proportion
 
     lines: list[tuple[str, str, str, str]] = []
     columns = [(m, "score", m) for m in before if not m.startswith("dev_") and m != "clean"]

@@ -7,11 +7,9 @@ know models, files and studies. Invariant: no rate without n and interval.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
-from offmodel.core.errors import DataError
 from offmodel.core.rows import Row
-from offmodel.core.scores import Score
+from offmodel.core.scores import Score, proportion
 
 COVERS = "items only"
 
@@ -61,16 +59,9 @@ def _summary(name: str, rows: Sequence[Row]) -> Summary:
 
 
 def share(scores: Sequence[float], *, level: float = 0.95) -> Score:
-    """The mean of zeros and ones, with Wilson's interval (it keeps a width at 0 of n and at n of n).
+    """The mean of zeros and ones, with Wilson's interval.
 
     Raises:
         DataError: there are no scores.
     """
-    n = len(scores)
-    if n == 0:
-        raise DataError("A share of zero answers cannot be given; evaluate at least one item.")
-    p, z = sum(scores) / n, NormalDist().inv_cdf(0.5 + level / 2)
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    low, high = (0.0 if p == 0 else middle - half), (1.0 if p == 1 else middle + half)
-    return Score(value=p, n=n, low=low, high=high, covers=COVERS, level=level)
+    return proportion(sum(scores), len(scores), level, covers=COVERS)
