@@ -12,8 +12,8 @@ from offmodel.analysis.points import PairBaseline
 from offmodel.analysis.pointtable import Row, write_csv
 from offmodel.analysis.relapse import RelapseRecord
 from offmodel.analysis.report import PlainTable
-from offmodel.analysis.statistics import proportion
 from offmodel.analysis.table import short
+from offmodel.core.scores import proportion
 
 CSV = "relapse.csv"
 
