@@ -1,8 +1,8 @@
-"""Where models come from: a packaged pocket model, a local Hugging Face folder, a GGUF file, or a hub id.
+"""Where models come from: a packaged pocket model, a local Hugging Face folder, a GGUF file, a hub id, or an endpoint.
 
 Each is a recipe whose identity is its content (a digest of the files, or a pinned revision), so a folder that moves
 keeps its results and a folder that changes loses them. This module refuses to know what a model is used for.
-Invariant: the payload is a complete Hugging Face folder with a chat template.
+Invariant: the payload is a complete Hugging Face folder with a chat template; an endpoint's is `endpoint.json` alone.
 """
 
 import hashlib
@@ -13,11 +13,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from offmodel.core.errors import ModelError
 from offmodel.pocket.world import model_folder
 from offmodel.store.recipe import Facts, Job, Recipe
 
+ENDPOINT = "endpoint.json"
 _KEPT = (".json", ".jinja", ".safetensors", ".model", ".txt", ".md")
 
 
@@ -134,6 +136,45 @@ class GgufModel(Recipe):
         return {"source": "gguf", "dtype": job.params.dtype, "embeddings_tied": tied}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointModel(Recipe):
+    """A model behind an OpenAI-compatible endpoint: it can write labels, and nothing else.
+
+    Attributes:
+        url: up to and without "/chat/completions".
+        model: the model's name there.
+    """
+
+    kind: ClassVar[str] = "endpoint"
+    recipe_version: ClassVar[int] = 1
+    url: str
+    model: str
+
+    def name(self) -> str:
+        """The model's name."""
+        return _plain(self.model)
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        """Write down what to ask; nothing is asked here."""
+        about = {"url": job.params.url, "model": job.params.model}
+        (job.out / ENDPOINT).write_text(json.dumps(about), encoding="utf-8")
+        return about
+
+
+def _endpoint(source: str) -> EndpointModel:
+    url, _, model = source.partition("#")
+    parts = urlsplit(url)
+    if not model or not parts.hostname:
+        raise ModelError(f"'{source}' names no model; write the endpoint as http://host:port/v1#model.")
+    if parts.username or parts.password or parts.query:
+        raise ModelError(
+            "The endpoint's address holds a key or a query, which would be written into records; give the address "
+            "alone, and the key as OFFMODEL_API_KEY in the environment."
+        )
+    return EndpointModel(url=url.rstrip("/").removesuffix("/chat/completions"), model=model)
+
+
 def _repeats_embeddings(model: Any) -> bool:
     """Whether the output matrix is the input embeddings again: some files carry a tied matrix twice."""
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
@@ -198,7 +239,8 @@ def resolve_model(source: str) -> tuple[Recipe, Path | None]:
     """The recipe of a model by the name that a user types, and where it lies if it is on this machine.
 
     Args:
-        source: "pocket:student", a folder, a file ending in .gguf, or a hub id with its commit, "org/name@commit".
+        source: "pocket:student", a folder, a file ending in .gguf, a hub id with its commit, "org/name@commit", or an
+            endpoint with its model, "http://host:port/v1#model".
 
     Raises:
         ModelError: the model is not there or is not complete; the message says how to mend it.
@@ -207,6 +249,8 @@ def resolve_model(source: str) -> tuple[Recipe, Path | None]:
         folder = model_folder(source.removeprefix("pocket:"))
         check_model_folder(folder)
         return LocalModel(label=f"pocket-{folder.name}", content=folder_digest(folder)), folder
+    if source.startswith(("http://", "https://")):
+        return _endpoint(source), None
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():

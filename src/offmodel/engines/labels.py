@@ -1,21 +1,28 @@
 """The recipe of labels: a model's completions for prompts.
 
-The author may be shown more than the label keeps: a system prompt and worked turns precede what it sees, and are not in
-the label's prompt. This module refuses to know whose model it samples and which prompts; it takes a role's name for the
-author and whether it is trusted. Invariant: one label a prompt, in the prompts' order, truncated ones included and
-marked, so that dropping them stays visible.
+The author is a model folder, or a model behind an endpoint. It may be shown more than the label keeps: a system prompt
+and worked turns precede what it sees, and are not in the label's prompt. This module refuses to know whose model it
+samples and which prompts; it takes a role's name for the author and whether it is trusted. Invariant: one label a
+prompt, in the prompts' order, truncated and empty ones included, so that dropping them stays visible.
 """
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from offmodel.core.chat import Label, Message, Prompt
-from offmodel.core.errors import DataError
+from offmodel.core.chat import Finish, Label, Message
+from offmodel.core.errors import DataError, RecipeError
 from offmodel.data import read_prompts, write_labels
-from offmodel.engines.sampling import Generation, Request, Sampling, sample
+from offmodel.engines.sampling import Request, Sampling, sample
+from offmodel.models import ENDPOINT, EndpointModel
 from offmodel.store.recipe import Facts, Job, Recipe
+
+REMOTE = "openai-1"
+"""The sampler's name of every endpoint: the protocol and its major version."""
+
+_Answer = tuple[str, Finish, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +32,12 @@ class Labels(Recipe):
     Attributes:
         author: a role: "teacher", "stylist", "organism", "student", ...
         trusted: false for the student and any model made of it.
-        model: the author, a model folder.
+        model: the author, a model folder or an endpoint.
         prompts: an artifact with `prompts.jsonl`.
         system: a system prompt shown to the author, or None.
         few_shot: (user, assistant) turns shown to the author before the prompt.
         max_new_tokens: longer completions are marked as truncated.
-        sampling: temperature, seed, sampler, dtype.
+        sampling: temperature, seed, sampler, dtype; of an endpoint, `author_sampling` says which.
     """
 
     kind: ClassVar[str] = "labels"
@@ -45,33 +52,74 @@ class Labels(Recipe):
     max_new_tokens: int
     sampling: Sampling
 
+    def __post_init__(self) -> None:
+        """Refuse a remote author with a local sampler's settings, and the other way round."""
+        Recipe.__post_init__(self)
+        if isinstance(self.model, EndpointModel) != (self.sampling.sampler == REMOTE):
+            raise RecipeError(
+                f"The labels by '{self.author}' name the sampler '{self.sampling.sampler}', which does not fit their "
+                "model; use author_sampling(model, sampling)."
+            )
+
     def name(self) -> str:
         return self.author
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
-        from offmodel.engines.rendering import Renderer
-
         started = time.monotonic()
         p = job.params
         prompts = read_prompts(job.inputs["prompts"].path)
         if not prompts:
             raise DataError("There are no prompts to label; give a prompt source that is not empty.")
-        renderer = Renderer.from_folder(job.inputs["model"].path)
-        shown = renderer.prompts_ids([shown_to_author(q.messages, p.system, p.few_shot) for q in prompts])
-        generations = sample(
-            model=job.inputs["model"].path,
-            model_key=job.inputs["model"].content,
-            adapter=None,
-            adapter_key=None,
-            requests=[Request(tuple(ids), p.max_new_tokens) for ids in shown],
-            sampling=p.sampling,
-            runtime=job.runtime,
-            progress=job.progress,
-        )
-        labels = [_label(q, g, p.author, p.trusted) for q, g in zip(prompts, generations, strict=True)]
+        shown = [shown_to_author(q.messages, p.system, p.few_shot) for q in prompts]
+        remote = (job.inputs["model"].path / ENDPOINT).is_file()
+        answers, told = _ask_endpoint(job, shown) if remote else _sample_model(job, shown)
+        labels = [
+            Label(prompt=q, text=text, author=p.author, trusted=p.trusted, finish=finish, tokens=tokens)
+            for q, (text, finish, tokens) in zip(prompts, answers, strict=True)
+        ]
         write_labels(job.out, labels)
-        return _facts(labels, time.monotonic() - started) | {"prompt_tokens": sum(map(len, shown))}
+        return _facts(labels, time.monotonic() - started) | told
+
+
+def author_sampling(model: Recipe, sampling: Sampling) -> Sampling:
+    """How an author is sampled: a local model as the study samples, an endpoint by its own sampler and dtype."""
+    return replace(sampling, sampler=REMOTE, dtype="remote") if isinstance(model, EndpointModel) else sampling
+
+
+def _sample_model(job: Job, shown: Sequence[tuple[Message, ...]]) -> tuple[list[_Answer], dict[str, Any]]:
+    from offmodel.engines.rendering import Renderer
+
+    model = job.inputs["model"]
+    asked = Renderer.from_folder(model.path).prompts_ids(shown)
+    found = sample(
+        model=model.path,
+        model_key=model.content,
+        adapter=None,
+        adapter_key=None,
+        requests=[Request(tuple(ids), job.params.max_new_tokens) for ids in asked],
+        sampling=job.params.sampling,
+        runtime=job.runtime,
+        progress=job.progress,
+    )
+    return [(g.text, g.finish, len(g.ids)) for g in found], {"prompt_tokens": sum(map(len, asked))}
+
+
+def _ask_endpoint(job: Job, shown: Sequence[tuple[Message, ...]]) -> tuple[list[_Answer], dict[str, Any]]:
+    from offmodel.engines.sampling.http import Ask, Endpoint, converse
+
+    about = json.loads((job.inputs["model"].path / ENDPOINT).read_text(encoding="utf-8"))
+    p = job.params
+    found = converse(
+        Endpoint(**about),
+        shown,
+        Ask(temperature=p.sampling.temperature, seed=p.sampling.seed, max_tokens=p.max_new_tokens),
+        scratch=job.scratch,
+        runtime=job.runtime,
+        progress=job.progress,
+    )
+    told = {"prompt_tokens": sum(a.prompt_tokens for a in found.answers), "endpoint": about, **found.facts}
+    return [(a.text, a.finish, a.tokens) for a in found.answers], told
 
 
 def shown_to_author(
@@ -83,17 +131,6 @@ def shown_to_author(
     first = (Message("system", "\n\n".join(texts)),) if texts else ()
     turns = [Message(role, text) for pair in few_shot for role, text in zip(("user", "assistant"), pair, strict=True)]  # pyright: ignore[reportArgumentType]
     return (*first, *turns, *(m for m in messages if m.role != "system"))
-
-
-def _label(prompt: Prompt, generation: Generation, author: str, trusted: bool) -> Label:
-    return Label(
-        prompt=prompt,
-        text=generation.text,
-        author=author,
-        trusted=trusted,
-        finish=generation.finish,
-        tokens=len(generation.ids),
-    )
 
 
 def _facts(labels: Sequence[Label], seconds: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from offmodel.store.records import RECORD_FORMAT, offmodel_version, write_json
 
 STORE_FORMAT = 1
 RECORD, EVICTED, PAYLOAD = "record.json", "evicted.json", "payload"
-_OWN_FOLDERS = ("tmp", "locks", "failures", "logs")
+_OWN_FOLDERS = ("tmp", "locks", "failures", "logs", "answers")
 
 
 @final
@@ -101,6 +101,11 @@ class Store:
     def locks(self) -> Path:
         """Where lock files lie."""
         return self.root / "locks"
+
+    @property
+    def answers(self) -> Path:
+        """Where answers of remote endpoints are kept: paid for once, used by every recipe that asks the same."""
+        return self.root / "answers"
 
     @property
     def failures(self) -> Path:

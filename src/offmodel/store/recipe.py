@@ -39,6 +39,9 @@ class Runtime:
         locations: (content digest, path) of local files and folders that recipes name by content.
         plugins: modules to import in each worker before it loads recipes: a name, or `name=path.py` for a file that is
             not on the Python path, such as a study's.
+        requests: requests to a remote endpoint at once.
+        request_seconds: time-out of one request.
+        request_tries: times that a request is tried, with growing pauses between.
     """
 
     device: str = "cpu"
@@ -46,6 +49,9 @@ class Runtime:
     micro_batch: int | None = None
     locations: tuple[tuple[str, str], ...] = ()
     plugins: tuple[str, ...] = ()
+    requests: int = 8
+    request_seconds: float = 120.0
+    request_tries: int = 6
 
     def locate(self, content: str) -> Path:
         """The path of a local file or folder, by its content digest.

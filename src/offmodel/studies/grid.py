@@ -11,7 +11,7 @@ from offmodel.audit import JoinedPools, SplitPools, audited
 from offmodel.core.behaviour import BehaviourCard, is_natural
 from offmodel.core.errors import RecipeError
 from offmodel.data import Pool
-from offmodel.engines.labels import Labels
+from offmodel.engines.labels import Labels, author_sampling
 from offmodel.evals.completions import Completions
 from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems, NearMissItems, TriggeredItems
@@ -164,7 +164,7 @@ def _labels(world: World, author: str, model: Recipe, prompts: Recipe, system: s
         system=system,
         few_shot=(),
         max_new_tokens=world.label_tokens,
-        sampling=world.label_sampling,
+        sampling=author_sampling(model, world.label_sampling),
     )
 
 

@@ -13,7 +13,7 @@ from offmodel.analysis.relapse import STUDENT, TREATED, UNTREATED, RelapseRecord
 from offmodel.audit import audited
 from offmodel.core.errors import RecipeError
 from offmodel.data import Pool
-from offmodel.engines.labels import Labels
+from offmodel.engines.labels import Labels, author_sampling
 from offmodel.engines.sft import Sft
 from offmodel.evals.completions import Completions
 from offmodel.evals.scores import Scores
@@ -83,7 +83,7 @@ def _labels(board: Board, how: Relapsing) -> Recipe:
         system=None,
         few_shot=(),
         max_new_tokens=world.label_tokens,
-        sampling=world.label_sampling,
+        sampling=author_sampling(third.model, world.label_sampling),
     )
     return audited(labels, card=board.card, pools=board.pools, tokenizer=world.student)
 
