@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from offmodel.cli.endpoints import answers_beside, check_endpoints
 from offmodel.core.errors import OffmodelError, UserError
 from offmodel.flow.graph import select
 from offmodel.flow.plan import Plan, plan
@@ -54,16 +55,18 @@ def compute(
 ) -> None:
     """Run recipes with progress on standard error, and say what was computed."""
     console = Console(stderr=True)
-    ran = run(
-        targets,
-        store=store,
-        runtime=runtime,
-        workers=workers,
-        # While the GPU's worker trains and samples, others grade; each imports an evaluation library for 6 s, once.
-        beside=0 if runtime.device == "cpu" else max(1, min(_MOST_GRADERS, (os.cpu_count() or 2) - 2)),
-        typical=typical or None,
-        watch=terminal_watch(console),
-    )
+    check_endpoints(targets, store)
+    with answers_beside(store):
+        ran = run(
+            targets,
+            store=store,
+            runtime=runtime,
+            workers=workers,
+            # While the GPU's worker trains and samples, others grade; each imports an evaluation library for 6 s, once.
+            beside=0 if runtime.device == "cpu" else max(1, min(_MOST_GRADERS, (os.cpu_count() or 2) - 2)),
+            typical=typical or None,
+            watch=terminal_watch(console),
+        )
     shared = f", {ran.shared} by another run" if ran.shared else ""
     console.print(
         f"{ran.computed} computed{shared}, {ran.present} already there, {duration(ran.seconds)}.", highlight=False
