@@ -1,18 +1,10 @@
 """Labels by a remote endpoint that fails, is slow, says nothing, or dies in the middle; and what a resumed run pays."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import offmodel
 from offmodel.core.chat import Label, user
 from offmodel.core.errors import ModelError, RecipeError, RunError
 from offmodel.core.rows import read_rows, write_rows
@@ -22,7 +14,7 @@ from offmodel.engines.labels import Labels, author_sampling
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sampling.http import Ask, Endpoint, check_reachable, converse
-from offmodel.engines.sampling.journal import ANSWERS, open_journal
+from offmodel.engines.sampling.journal import ANSWERS
 from offmodel.flow.runner import run
 from offmodel.models import EndpointModel, resolve_model
 from offmodel.pocket.world import model_folder
@@ -255,73 +247,6 @@ def test_answers_are_shared_by_recipes_that_ask_the_same(tmp_path: Path, monkeyp
             workers=0,
         )
         assert len(server.seen) == 12
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from offmodel.core.chat import user
-from offmodel.engines.sampling.http import Ask, Endpoint, converse
-from offmodel.store.recipe import Runtime
-
-converse(
-    Endpoint(url=sys.argv[1], model="tiny"), [user(f"w{i:02}") for i in range(20)],
-    Ask(temperature=0.0, seed=1, max_tokens=5), scratch=Path(sys.argv[2]), runtime=Runtime(requests=2),
-    progress=lambda fraction, text="": None,
-)
-"""
-
-
-def test_kill_minus_nine_in_the_middle_pays_for_nothing_twice(tmp_path: Path) -> None:
-    with serving(echo, delay=0.1) as server:
-        # The child must run the code under test, wherever it was started from.
-        env = {**os.environ, "PYTHONPATH": str(Path(offmodel.__file__).parents[1])}
-        child = subprocess.Popen([sys.executable, "-c", KILLED, server.url, str(tmp_path)], env=env)
-        for _ in wait_until(lambda: len(journal_rows(tmp_path)) >= 4):
-            pass
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        kept = {r["text"] for r in journal_rows(tmp_path)}
-        # A line that the kill cut in half is dropped.
-        [file] = tmp_path.glob("tiny-*.jsonl")
-        with file.open("ab") as out:
-            out.write(b'{"key": "half')
-        time.sleep(0.15)
-        server.seen.clear()
-        found = ask(tmp_path, server, [f"w{i:02}" for i in range(20)])
-        assert [a.text for a in found.answers] == [f"answer to w{i:02}" for i in range(20)]
-        assert not {f"answer to {w}" for w in server.asked()} & kept
-        assert len(server.seen) == 20 - len(kept)
-    assert len(journal_rows(tmp_path)) == 20
-
-
-def journal_rows(folder: Path) -> list[dict[str, Any]]:
-    rows = []
-    for file in folder.glob("tiny-*.jsonl"):
-        for line in file.read_bytes().split(b"\n"):
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-    return rows
-
-
-def wait_until(done: Any, seconds: float = 30.0) -> Iterator[None]:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        yield time.sleep(0.02)
-
-
-def test_two_labellings_of_one_endpoint_take_turns(tmp_path: Path) -> None:
-    from filelock import FileLock, Timeout
-
-    with open_journal(tmp_path, "x") as journal:
-        journal.keep("k", {"text": "t"})
-        with pytest.raises(Timeout), FileLock(tmp_path / "x.lock", timeout=0.05):
-            pass
-    with open_journal(tmp_path, "x") as journal:
-        assert journal.known == {"k": {"text": "t"}}
 
 
 @pytest.mark.parametrize(
