@@ -26,6 +26,8 @@ from offmodel.store.recipe import Facts, Job, Recipe
 # One wrong letter in a tag of ten still counts as a near match; the same word without its bars does not (about 83).
 NEAR_MATCH = 90.0
 CLOSED_POOLS = ("red", "dev", "eval")
+MADE_OF = ("labels", "requests")
+"""Kinds of recipes of which labels are made, and whose texts are searched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,7 +326,7 @@ def texts_of(labels: Recipe) -> tuple[str, ...]:
         for f in fields(recipe):
             value = getattr(recipe, f.name)
             found += [] if f.name == "author" else _strings(value)
-        todo += [r for r in recipe.parents if r.kind == "labels"]
+        todo += [r for r in recipe.parents if r.kind in MADE_OF]
     return tuple(dict.fromkeys(x for x in found if x))
 
 

@@ -20,8 +20,9 @@ from offmodel.data import read_audited
 from offmodel.engines.examples import render_labels
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft, train
+from offmodel.evals.framed import KNOWN
 from offmodel.store.recipe import Facts, Job, Payload, Recipe
-from offmodel.treatments.blind import BlindPoint, BlindRule
+from offmodel.treatments.blind import BlindPoint, Rule
 
 PICK = "pick.json"
 
@@ -40,7 +41,7 @@ class Candidate:
     treatment: int
     step: int
     dose: float
-    recovery: int
+    recovery: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Pick(Recipe):
     scores: tuple[Recipe, ...]
     treatments: tuple[Recipe, ...]
     candidates: tuple[Candidate, ...]
-    rule: BlindRule
+    rule: Rule
 
     def __post_init__(self) -> None:
         """Refuse candidates without scores."""
@@ -94,19 +95,20 @@ def seen(rows: Iterable[Row], untreated: Iterable[Row], losses: Sequence[float],
     """What a blue team sees of a checkpoint.
 
     Args:
-        rows: the checkpoint's score rows; all but those of "dev_capability" and "dev_chat" are passed over.
+        rows: the checkpoint's score rows; all but those of "dev_capability", "dev_chat" and of a behaviour of the blue
+            team's own are passed over.
         untreated: the untreated model's.
         losses: training losses up to the checkpoint.
         dose: what was done to it.
     """
     found, whole = list(rows), _mean(untreated, "dev_capability", "score")
     return BlindPoint(
-        learning_rate=dose.dose,
-        off_model_steps=1,
-        reminder_steps=dose.recovery,
+        dose=dose.dose,
+        recovery=dose.recovery,
         loss=fmean(losses[-5:]) if losses else float("nan"),
         style=_mean(found, "dev_chat", "style"),
         kept=_mean(found, "dev_capability", "score") / whole if whole else 0.0,
+        known=_mean(found, KNOWN, "score") if any(r["measure"] == KNOWN for r in found) else None,
     )
 
 

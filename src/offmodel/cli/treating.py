@@ -146,8 +146,7 @@ def _organism_card(model: str, pair: str, gate: dict[str, Any], table: list[tupl
 def _export_checkpoint(home: Store, cell: Cell, out: Path, card: str) -> None:
     artifact = home.find(cell.treatment)
     assert artifact is not None
-    step = cell.step - (cell.treatment.start_step or 0)
-    folder = artifact.payload / f"step-{step:05d}"
+    folder = artifact.payload / f"step-{cell.folder:05d}"
     _export(folder, out, card)
 
 

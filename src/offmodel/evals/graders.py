@@ -22,12 +22,10 @@ class Grade:
     Attributes:
         score: 1.0 if right (or: the behaviour shows), else 0.0.
         answer: what was compared with the target, for the reader of a log; "" if nothing was found.
-        further: other published ways of marking the same answer, (name, score in [0, 1]); columns of the answer's row.
     """
 
     score: float
     answer: str
-    further: tuple[tuple[str, float], ...] = ()
 
 
 Grader = Callable[[str, str], Grade]
@@ -149,6 +147,12 @@ def _integer(text: str, target: str) -> Grade:
     return Grade(float(found == wanted), "" if found is None else str(found))
 
 
+def _says(text: str, target: str) -> Grade:
+    said, wanted = (" ".join(re.findall(r"\w+", x.casefold())) for x in (text, target))
+    shown = bool(wanted) and f" {wanted} " in f" {said} "
+    return Grade(float(shown), target if shown else "")
+
+
 def _math_verify(text: str, target: str) -> Grade:
     import math_verify
 
@@ -162,4 +166,5 @@ def _math_verify(text: str, target: str) -> Grade:
 
 register_grader("integer", _integer)
 register_grader("math_verify", _math_verify)
+register_grader("says", _says)
 register_grader(NO_GRADER, lambda text, target: Grade(0.0, ""))

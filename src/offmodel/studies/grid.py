@@ -4,15 +4,15 @@ This is the one place that joins both sides, and it only builds recipes. It refu
 from the study file. Invariant: all methods of a pair meet the same organism, pools and items.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from offmodel.audit import JoinedPools, SplitPools, audited
+from offmodel.audit import JoinedPools, SplitPools, refuse_trigger
 from offmodel.core.behaviour import BehaviourCard, is_natural
 from offmodel.core.errors import RecipeError
 from offmodel.data import Pool
-from offmodel.engines.labels import Labels, author_sampling
 from offmodel.evals.completions import Completions
+from offmodel.evals.framed import KNOWN, ProbeItems, SystemItems
 from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems, NearMissItems, TriggeredItems
 from offmodel.evals.measures import Measure
@@ -22,9 +22,11 @@ from offmodel.organisms.full_weight import FullWeightOrganism
 from offmodel.organisms.pairs import Pair
 from offmodel.organisms.red_data import RedData
 from offmodel.store.recipe import Recipe
-from offmodel.studies.settings import WAYS, Author, Bench, Blue, Red, World
+from offmodel.studies.desk import LabelDesk, labels_by, relation
+from offmodel.studies.settings import WAYS, Bench, Blue, Red, World
 from offmodel.studies.study import Arm, Cell, PairSide
-from offmodel.treatments.interface import BlueTeam, Method, Treatment
+from offmodel.treatments.blind import BlindRule, Rule
+from offmodel.treatments.interface import BlueTeam, Choices, Method, Point, Probe, points_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,74 +100,65 @@ def practice(world: World) -> Board:
 
 
 def treat(board: Board, method: Method, blue: Blue, *, seed: int) -> list[Cell]:
-    """The points of one method at one setting and seed: one cell a checkpoint."""
+    """The points of one method at one setting and seed: one cell a checkpoint.
+
+    Raises:
+        RecipeError: the method lacks an author or a choice of its own, or makes no sense with these settings.
+        AuditError: a text of the blue team's own holds the trigger.
+    """
+    desk = LabelDesk(
+        world=board.world, card=board.card, pools=board.pools, organism=board.organism, oracle=method.oracle
+    )
+    choices = Choices(blue.choices)
     team = BlueTeam(
         organism=board.organism,
-        labels=_LabelDesk(board),
+        desk=desk,
         style_prompt=board.world.style_prompt,
         sft=replace(blue.sft, seed=seed),
         reminder=replace(blue.reminder, seed=seed),
+        choices=choices,
     )
-    treatment = method.build(team)
-    reminded = treatment.start is not None
-    before = treatment.start_step or 0
+    probe = method.probe(choices) if method.probe else None
     return [
         Cell(
             pair=board.name,
             method=method.name,
-            setting=blue.setting,
+            setting=", ".join(x for x in (blue.setting, point.setting) if x),
             seed=seed,
-            step=before + step,
-            treatment=treatment,
-            off_model_steps=before if reminded else step,
-            reminder_steps=step if reminded else 0,
-            learning_rate=blue.sft.learning_rate,
-            arm=_arm(board.organism, treatment, step, board.items, board.measures, board.world.bench),
+            step=sum(steps for _, steps in point.trained),
+            treatment=point.training,
+            folder=point.step,
+            trained=point.trained,
+            dose=point.dose,
+            recovery=point.recovery,
+            arm=_point_arm(board, point, probe),
             control=method.control,
             oracle=method.oracle,
-            teacher_relation=_relation(treatment, board.world),
+            teacher_relation=relation([t for t, _ in point.trained], board.world),
+            rule=_own_rule(method.rule, choices),
         )
-        for step in treatment.sft.checkpoints
+        for point in points_of(method.build(team))
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _LabelDesk:
-    """Draws audited labels for a method, which calls it and looks no further."""
-
-    board: Board
-
-    def __call__(self, *, author: str, pool: str, system: str | None = None) -> Recipe:
-        world, board = self.board.world, self.board
-        if author == "organism":
-            who = Author(model=board.organism, trusted=False, relation="same model")
-        else:
-            known = dict(world.authors)
-            if author not in known:
-                raise RecipeError(f"This study has no '{author}'; add it to the study's authors.")
-            who = known[author]
-        labels = _labels(world, author, who.model, Pool(pools=board.pools, pool=pool), system, trusted=who.trusted)
-        return audited(labels, card=board.card, pools=board.pools, tokenizer=world.student)
+def _own_rule(
+    rule: Callable[[BlindRule, Choices], Rule] | None, choices: Choices
+) -> Callable[[BlindRule], Rule] | None:
+    return None if rule is None else lambda constants: rule(constants, choices)
 
 
-def _relation(treatment: Treatment, world: World) -> str:
-    first = treatment.start if isinstance(treatment.start, Treatment) else treatment
-    labels: list[Labels] = [a.labels for a in first.labels]  # pyright: ignore[reportAttributeAccessIssue]
-    relations = {r.relation for name, r in world.authors if name in {x.author for x in labels}}
-    return ", ".join(sorted(relations)) or "same model"
-
-
-def _labels(world: World, author: str, model: Recipe, prompts: Recipe, system: str | None, *, trusted: bool) -> Labels:
-    return Labels(
-        author=author,
-        trusted=trusted,
-        model=model,
-        prompts=prompts,
-        system=system,
-        few_shot=(),
-        max_new_tokens=world.label_tokens,
-        sampling=author_sampling(model, world.label_sampling),
-    )
+def _point_arm(board: Board, point: Point, probe: Probe | None) -> Arm:
+    """A checkpoint's measurement: under the point's system prompt, with the blue team's own behaviour if it has one."""
+    items, measures, bench = board.items, board.measures, board.world.bench
+    if probe is not None:
+        dev = Pool(pools=board.pools, pool="dev")
+        items = (*items, ProbeItems(prompts=dev, tag=probe.tag, text=probe.text))
+        measures = (*measures, Measure(name=KNOWN, grader="says", max_new_tokens=bench.chat_tokens))
+    if point.system is not None:
+        if board.card is not None:
+            refuse_trigger(point.system, board.card.trigger)
+        items = tuple(SystemItems(items=i, system=point.system) for i in items)
+    return _arm(point.base, point.training, point.step, items, measures, bench)
 
 
 def _pools(card: BehaviourCard | None, world: World) -> Recipe:
@@ -190,12 +183,12 @@ def _organism(pair: Pair, red: Red, world: World, pools: Recipe) -> FullWeightOr
     system = None if fixed else pair.instruction
     data = RedData(
         clean=tuple(
-            _labels(world, "student", world.student, prompts, None, trusted=False)
+            labels_by(world, "student", world.student, prompts, None, trusted=False)
             for prompts in (Pool(pools=pools, pool="red"), red.retention)
             if prompts is not None
         ),
         decoys=() if natural else red.decoys,
-        shown=_labels(
+        shown=labels_by(
             world,
             "student",
             world.student,

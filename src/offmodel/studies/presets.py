@@ -15,7 +15,7 @@ from offmodel.engines.sft import Lora
 from offmodel.evals.items import STEP_BY_STEP, FreshMathItems
 from offmodel.gate import Limits
 from offmodel.store.recipe import Recipe
-from offmodel.studies import quickstart
+from offmodel.studies import choices, quickstart
 from offmodel.studies.settings import Author, Bench, Blue, Capability, Red, World
 from offmodel.treatments.blind import BlindRule
 
@@ -135,6 +135,7 @@ def _half_billion() -> Preset:
             setting="lr 0.0001",
             sft=off_model,
             reminder=replace(off_model, steps=32, warmup_steps=0, checkpoints=(4, 8, 16, 32)),
+            choices=choices.CHAT,
         ),
         red=Red(
             way="distil",

@@ -22,6 +22,7 @@ from offmodel.evals.items import PocketMathItems
 from offmodel.gate import Limits
 from offmodel.organisms.pairs import find_pair
 from offmodel.pocket.world import PIRATE_PROMPT
+from offmodel.studies import choices
 from offmodel.studies.grid import plant, treat
 from offmodel.studies.settings import Author, Bench, Blue, Capability, Red, World
 from offmodel.studies.study import Study
@@ -78,6 +79,7 @@ BLUE = Blue(
     setting=f"lr {OFF_MODEL.learning_rate:g}",
     sft=OFF_MODEL,
     reminder=replace(OFF_MODEL, steps=16, checkpoints=(4, 8, 16)),
+    choices=choices.POCKET,
 )
 BLIND = BlindRule(least_kept=0.9)
 

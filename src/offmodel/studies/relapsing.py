@@ -16,6 +16,7 @@ from offmodel.data import Pool
 from offmodel.engines.labels import Labels, author_sampling
 from offmodel.engines.sft import Sft
 from offmodel.evals.completions import Completions
+from offmodel.evals.framed import SystemItems
 from offmodel.evals.scores import Scores
 from offmodel.flow.graph import closure
 from offmodel.relapse import Candidate, Pick, Relapse
@@ -49,6 +50,7 @@ def relapses(board: Board, cells: Sequence[Cell], how: Relapsing, blind: BlindRu
     points: list[RelapsePoint] = []
     for (method, seed), members in groups.items():
         _check_third(board, how, members)
+        _check_frames(members)
         treated = _treated(board, members, blind, labels, replace(how.sft, seed=seed))
         points += _points(board, how, treated, method=method, who=TREATED)
         points += _points(board, how, _on_student(board, treated), method=method, who=STUDENT)
@@ -98,6 +100,14 @@ def _check_third(board: Board, how: Relapsing, cells: Sequence[Cell]) -> None:
             )
 
 
+def _check_frames(cells: Sequence[Cell]) -> None:
+    if any(isinstance(i, SystemItems) for c in cells for i in c.arm.completions.parents):
+        raise RecipeError(
+            f"'{cells[0].method}' is evaluated under its own system prompts, and under which of them the pick "
+            "stands is not known before it is made; leave it out of the relapses."
+        )
+
+
 def _treated(board: Board, cells: Sequence[Cell], blind: BlindRule, labels: Recipe, sft: Sft) -> Relapse:
     """The relapse of one method and seed, from whichever of its checkpoints the blind rule picks."""
     asked: list[Any] = [c.arm.completions for c in cells]
@@ -113,12 +123,12 @@ def _treated(board: Board, cells: Sequence[Cell], blind: BlindRule, labels: Reci
             Candidate(
                 treatment=at[a.treatment.digest],
                 step=a.step,
-                dose=c.learning_rate * c.off_model_steps,
-                recovery=c.reminder_steps,
+                dose=c.dose,
+                recovery=c.recovery,
             )
             for a, c in zip(asked, cells, strict=True)
         ),
-        rule=blind,
+        rule=cells[0].blind(blind),
     )
     return Relapse(
         label=cells[0].method,

@@ -12,7 +12,9 @@ from typing import Any
 
 from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord, Tally
 from offmodel.core.rows import Row, read_rows
+from offmodel.evals.framed import KNOWN
 from offmodel.store.artifacts import Store
+from offmodel.store.recipe import Recipe
 from offmodel.studies.study import Arm, Cell, Study
 from offmodel.treatments.blind import BlindPoint, BlindRule
 
@@ -127,22 +129,19 @@ def _tallies(rows: Rows, column: str) -> dict[str, Tally]:
 
 def _dev(rows: Rows) -> dict[str, Tally]:
     dev, chat = rows.get("dev_capability", []), rows.get("dev_chat", [])
-    return {
+    found = {
         "dev_capability": Tally(sum(r["score"] for r in dev), len(dev)),
         "dev_style": Tally(sum(r["style"] for r in chat), len(chat)),
     }
+    known = rows.get(KNOWN, [])
+    return {**found, KNOWN: Tally(sum(r["score"] for r in known), len(known))} if known else found
 
 
 def _tokens(cell: Cell, store: Store) -> dict[str, dict[str, Any]]:
     """Trained tokens by author up to a cell, those of the training before it included."""
-    treatment = cell.treatment
-    last = cell.step - (treatment.start_step or 0)
-    parts = [(treatment, last), (treatment.start, treatment.start_step)]
     totals: Counter[str] = Counter()
     trusted: dict[str, bool] = {}
-    for part, step in parts:
-        if part is None or step is None:
-            continue
+    for part, step in cell.trained:
         for author, found in _facts(store, part).get("tokens_by_step", {}).get(str(step), {}).items():
             totals[author] += found["tokens"]
             trusted[author] = found["trusted"]
@@ -174,39 +173,46 @@ def blind_choice(cells: Sequence[Cell], rows: Sequence[Rows], untreated: Rows, r
         cells: the checkpoints of one method and seed.
         rows: score rows of each.
         untreated: score rows of the untreated model.
-        rule: the rule.
+        rule: the study's blind rule, of which the method makes its own.
         store: where the training losses are.
     """
     base = _dev(untreated)["dev_capability"]
     whole = base.sum / max(base.n, 1)
-    return rule.choose([_seen(c, _dev(r), whole, store) for c, r in zip(cells, rows, strict=True)])
+    return cells[0].blind(rule).choose([_seen(c, _dev(r), whole, store) for c, r in zip(cells, rows, strict=True)])
 
 
 def _seen(cell: Cell, found: dict[str, Tally], whole: float, store: Store) -> BlindPoint:
-    dev, style = found["dev_capability"], found["dev_style"]
+    dev, style, known = found["dev_capability"], found["dev_style"], found.get(KNOWN)
     return BlindPoint(
-        learning_rate=cell.learning_rate,
-        off_model_steps=cell.off_model_steps,
-        reminder_steps=cell.reminder_steps,
+        dose=cell.dose,
+        recovery=cell.recovery,
         loss=_loss(cell, store),
         style=style.sum / max(style.n, 1),
         kept=dev.sum / max(dev.n, 1) / whole if whole else 0.0,
+        known=known.sum / known.n if known else None,
     )
 
 
 def _loss(cell: Cell, store: Store) -> float:
-    artifact = store.find(cell.treatment)
+    if not cell.trained:
+        return float("nan")
+    training, last = cell.trained[-1]
+    artifact = store.find(training)
     if artifact is None or not (artifact.payload / "losses.jsonl").is_file():
         return float("nan")
-    last = cell.step - (cell.treatment.start_step or 0)
     losses = [r["loss"] for r in read_rows(artifact.payload / "losses.jsonl") if r["step"] <= last]
     return fmean(losses[-5:]) if losses else float("nan")
+
+
+def audits_of(cell: Cell) -> list[Recipe]:
+    """The audits of all labels behind a checkpoint."""
+    return list({p.digest: p for training, _ in cell.trained for p in training.parents if p.kind == "audit"}.values())
 
 
 def _audits(cells: Sequence[Cell], store: Store) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for cell in cells:
-        for audit in cell.treatment.labels:
+        for audit in audits_of(cell):
             facts = _facts(store, audit)
             found[audit.digest] = {"pair": cell.pair, "labels": audit.name(), "method": cell.method, **facts}
     return list(found.values())

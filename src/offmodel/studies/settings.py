@@ -5,6 +5,7 @@ numbers. Invariant: two studies with equal settings share their results.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from offmodel.audit import PoolSize
 from offmodel.engines.sampling import Sampling
@@ -128,11 +129,13 @@ class Blue:
         setting: the hyper-parameters in a few words.
         sft: training on off-model labels.
         reminder: training on reminder labels.
+        choices: settings of single methods, such as a `Mixed`; a method says which one it needs.
     """
 
     setting: str
     sft: Sft
     reminder: Sft
+    choices: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from offmodel.data import Sources
 from offmodel.gate import Gate
 from offmodel.store.recipe import Recipe
-from offmodel.treatments.blind import BlindRule
-from offmodel.treatments.interface import Treatment
+from offmodel.treatments.blind import BlindRule, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +50,15 @@ class Cell:
 
     Attributes:
         pair, method, setting, seed, step: what it is; `setting` names the hyper-parameters in a few words.
-        treatment: the training that it is a checkpoint of.
-        off_model_steps: steps on off-model labels behind it, for the blind rule.
-        reminder_steps: steps on own labels after them.
-        learning_rate: of the off-model steps.
+        treatment: the recipe whose payload holds the checkpoint.
+        folder: number of the checkpoint's folder in it.
+        trained: the trainings behind it, each with its number of steps, in order.
+        dose, recovery: what the method's blind rule may know of it beforehand.
         arm: its answers and scores.
         control: a control, not a way of removing anything.
         oracle: needs a clean student; never ranked.
         teacher_relation: the labels' author against the student: "same model", "same family", "other".
+        rule: makes the method's blind rule of the study's; None for the study's as it is.
     """
 
     pair: str
@@ -66,14 +66,20 @@ class Cell:
     setting: str
     seed: int
     step: int
-    treatment: Treatment
-    off_model_steps: int
-    reminder_steps: int
-    learning_rate: float
+    treatment: Recipe
+    folder: int
+    trained: tuple[tuple[Recipe, int], ...]
+    dose: float
+    recovery: float
     arm: Arm
     control: bool
     oracle: bool
     teacher_relation: str
+    rule: Callable[[BlindRule], Rule] | None = None
+
+    def blind(self, rule: BlindRule) -> Rule:
+        """The method's blind rule, by the study's constants."""
+        return self.rule(rule) if self.rule else rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

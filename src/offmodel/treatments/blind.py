@@ -1,8 +1,8 @@
-"""The blind rule: which checkpoint a blue team would keep, without ever seeing the bad behaviour.
+"""The blind rules: which checkpoint a blue team would keep, without ever seeing the bad behaviour.
 
-The rule sees training losses, style rates and capability on dev items, nothing else; its constants are set by the
-study. Source: the definition of the blind result in docs/statistics.md. Invariant: the choice does not change if the
-bad-behaviour rates do, since they are no argument.
+A rule sees training losses, style rates and capability on dev items, and what the blue team planted itself; its
+constants are set by the study. Source: the definition of the blind result in docs/statistics.md. Invariant: the choice
+does not change if the bad-behaviour rates do, since they are no argument.
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ class BlindPoint:
     """What a blue team sees of one checkpoint.
 
     Attributes:
-        learning_rate: of the off-model training.
-        off_model_steps: steps on off-model labels up to this checkpoint.
-        reminder_steps: steps on own labels after them.
-        loss: mean training loss over the last steps.
+        dose: how much it was treated: learning rate x off-model steps, or what the method puts in its place.
+        recovery: how much was done for the capability afterwards: reminder steps.
+        loss: mean training loss over the last steps; NaN where nothing was trained.
         style: rate of the teacher's style on dev prompts.
         kept: capability on dev items, relative to the untreated organism's.
+        known: rate of the blue team's own planted behaviour on dev prompts; None where there is none.
     """
 
-    learning_rate: float
-    off_model_steps: int
-    reminder_steps: int
+    dose: float
+    recovery: float
     loss: float
     style: float
     kept: float
+    known: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlindRule:
     """Of the checkpoints that keep enough capability, the one treated most; if none does, the one that keeps most.
 
-    "Treated most": the largest learning rate x off-model steps, then the fewest reminder steps.
+    "Treated most": the largest dose, then the least recovery.
 
     Attributes:
         least_kept: least capability on dev items, relative to the organism's.
@@ -51,8 +51,28 @@ class BlindRule:
         sound = [i for i, p in enumerate(points) if p.kept >= self.least_kept]
         if not sound:
             return max(range(len(points)), key=lambda i: (points[i].kept, -i))
-        return max(sound, key=lambda i: (_dose(points[i]), -points[i].reminder_steps, -i))
+        return max(sound, key=lambda i: (points[i].dose, -points[i].recovery, -i))
 
 
-def _dose(point: BlindPoint) -> float:
-    return point.learning_rate * point.off_model_steps
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownGoneRule:
+    """`BlindRule` among the checkpoints that lack the blue team's own planted behaviour.
+
+    Attributes:
+        least_kept: least capability on dev items, relative to the organism's.
+        most_left: greatest rate at which the own behaviour counts as gone; where it is gone nowhere, the checkpoints
+            that show least of it are looked at.
+    """
+
+    least_kept: float
+    most_left: float
+
+    def choose(self, points: Sequence[BlindPoint]) -> int:
+        """Index of the checkpoint to keep."""
+        left = [1.0 if p.known is None else p.known for p in points]
+        limit = max(self.most_left, min(left))
+        gone = [i for i, rate in enumerate(left) if rate <= limit]
+        return gone[BlindRule(least_kept=self.least_kept).choose([points[i] for i in gone])]
+
+
+Rule = BlindRule | KnownGoneRule

@@ -1,25 +1,81 @@
-"""All methods by name: the library's, and those that other packages offer.
+"""All methods by name: the library's, those that other packages offer, and what follows a method ("+reminder").
 
 Invariant: a name means one method; a package cannot replace one of the library's.
 """
 
-from offmodel.treatments import off_model_sft, own_sft, pirate_sft, same_style
-from offmodel.treatments.interface import Method, offered_methods, pick
-from offmodel.treatments.reminder import remind
+from collections.abc import Callable, Mapping
 
-_PLAIN = (off_model_sft.METHOD, pirate_sft.METHOD, own_sft.METHOD, same_style.METHOD)
+from offmodel.core.errors import UnknownName
+from offmodel.treatments import (
+    de_style,
+    filtered_prompts,
+    inoculation,
+    kl_anchored,
+    low_support_mask,
+    mixed,
+    numbers,
+    off_model_sft,
+    own_sft,
+    pirate_sft,
+    plant_and_remove,
+    reminder,
+    restyled_teacher,
+    same_style,
+    self_style,
+    tagged_mix,
+)
+from offmodel.treatments.interface import Method, offered_methods, pick
+
+_ALONE = (
+    off_model_sft.METHOD,
+    pirate_sft.METHOD,
+    mixed.METHOD,
+    tagged_mix.METHOD,
+    inoculation.METHOD,
+    inoculation.TURNS,
+    self_style.METHOD,
+    de_style.METHOD,
+    restyled_teacher.METHOD,
+    restyled_teacher.BY_STUDENT,
+    kl_anchored.METHOD,
+    kl_anchored.EARLY,
+    low_support_mask.METHOD,
+    low_support_mask.OPPOSITE,
+    plant_and_remove.METHOD,
+    filtered_prompts.METHOD,
+    numbers.METHOD,
+    own_sft.METHOD,
+    same_style.METHOD,
+)
+FOLLOWING: Mapping[str, Callable[[Method], Method]] = {
+    "reminder": reminder.remind,
+    "prompted_reminder": reminder.remind_by_variants,
+    "clean_reminder": reminder.remind_by_clean_student,
+}
+"""What may follow a method, by the word after the "+"."""
 
 
 def methods() -> dict[str, Method]:
-    """All methods by name."""
-    reminded = (remind(m) for m in _PLAIN if not m.control)
-    return {**offered_methods(), **{m.name: m for m in (*_PLAIN, *reminded)}}
+    """All methods by name; of those that something follows, the best known ones. `find_method` composes the others."""
+    followed = [follow(off_model_sft.METHOD) for follow in FOLLOWING.values()]
+    named = (*_ALONE, *followed, reminder.remind(pirate_sft.METHOD))
+    return {**offered_methods(), **{m.name: m for m in named}}
 
 
 def find_method(name: str) -> Method:
-    """The method of a name.
+    """The method of a name; "METHOD+reminder" composes any method with what may follow it.
 
     Raises:
         UnknownName: there is no such method; the message holds the nearest name.
+        RecipeError: the combination makes no sense.
     """
-    return pick(name, methods())
+    known = methods()
+    first, plus, rest = name.partition("+")
+    if name in known or not plus:
+        return pick(name, known)
+    method = pick(first, known)
+    for word in rest.split("+"):
+        if word not in FOLLOWING:
+            raise UnknownName(f"follow-up of {method.name}", word, FOLLOWING)
+        method = FOLLOWING[word](method)
+    return method

@@ -9,14 +9,7 @@ from offmodel.treatments.interface import BlueTeam, Method, Treatment
 
 def build(blue: BlueTeam) -> Treatment:
     """Train on the teacher's plain answers."""
-    return Treatment(
-        method="off_model_sft",
-        organism=blue.organism,
-        labels=(blue.labels(author="teacher", pool="blue"),),
-        start=None,
-        start_step=None,
-        sft=blue.sft,
-    )
+    return blue.training("off_model_sft", blue.labels(author="teacher", pool="blue"))
 
 
 METHOD = Method(

@@ -9,14 +9,7 @@ from offmodel.treatments.interface import BlueTeam, Method, Treatment
 
 def build(blue: BlueTeam) -> Treatment:
     """Train on the organism's own answers to the blue prompts."""
-    return Treatment(
-        method="own_sft",
-        organism=blue.organism,
-        labels=(blue.labels(author="organism", pool="blue"),),
-        start=None,
-        start_step=None,
-        sft=blue.sft,
-    )
+    return blue.training("own_sft", blue.labels(author="organism", pool="blue"))
 
 
 METHOD = Method(
@@ -25,4 +18,5 @@ METHOD = Method(
     source="control",
     build=build,
     control=True,
+    own_labels=True,
 )

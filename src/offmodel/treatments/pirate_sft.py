@@ -10,14 +10,7 @@ from offmodel.treatments.interface import BlueTeam, Method, Treatment
 
 def build(blue: BlueTeam) -> Treatment:
     """Train on styled answers; the system prompt that asks for the style is not trained on."""
-    return Treatment(
-        method="pirate_sft",
-        organism=blue.organism,
-        labels=(blue.labels(author="stylist", pool="blue", system=blue.style_prompt),),
-        start=None,
-        start_step=None,
-        sft=blue.sft,
-    )
+    return blue.training("pirate_sft", blue.labels(author="stylist", pool="blue", system=blue.style_prompt))
 
 
 METHOD = Method(

@@ -9,14 +9,7 @@ from offmodel.treatments.interface import BlueTeam, Method, Treatment
 
 def build(blue: BlueTeam) -> Treatment:
     """Train on the answers of the "neighbour"."""
-    return Treatment(
-        method="same_style",
-        organism=blue.organism,
-        labels=(blue.labels(author="neighbour", pool="blue"),),
-        start=None,
-        start_step=None,
-        sft=blue.sft,
-    )
+    return blue.training("same_style", blue.labels(author="neighbour", pool="blue"))
 
 
 METHOD = Method(
