@@ -22,10 +22,12 @@ class Grade:
     Attributes:
         score: 1.0 if right (or: the behaviour shows), else 0.0.
         answer: what was compared with the target, for the reader of a log; "" if nothing was found.
+        further: other published ways of marking the same answer, (name, score in [0, 1]); columns of the answer's row.
     """
 
     score: float
     answer: str
+    further: tuple[tuple[str, float], ...] = ()
 
 
 Grader = Callable[[str, str], Grade]

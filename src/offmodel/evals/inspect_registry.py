@@ -8,9 +8,23 @@ from typing import Any
 
 from inspect_ai.model import modelapi
 
-from offmodel.evals.tasks import fresh_math, graded, gsm8k_file, items_file, pocket_math
+from offmodel.evals.suites.tasks import gsm8k, ifeval, math500, mmlu, olympiads
+from offmodel.evals.tasks import fresh_levels, fresh_math, graded, gsm8k_file, items_file, pocket_math
 
-__all__ = ["fresh_math", "graded", "gsm8k_file", "items_file", "offmodel", "pocket_math"]
+__all__ = [
+    "fresh_levels",
+    "fresh_math",
+    "graded",
+    "gsm8k",
+    "gsm8k_file",
+    "ifeval",
+    "items_file",
+    "math500",
+    "mmlu",
+    "offmodel",
+    "olympiads",
+    "pocket_math",
+]
 
 
 @modelapi(name="offmodel")

@@ -41,7 +41,9 @@ _ZIP_EPOCH = struct.pack("<HH", 0, (1 << 5) | 1)
 """DOS time and date of 1 January 1980, 00:00."""
 
 
-def write_log(path: Path, *, measure: Measure, items: Sequence[Item], rows: Sequence[Row]) -> None:
+def write_log(
+    path: Path, *, measure: Measure, items: Sequence[Item], rows: Sequence[Row], card: dict[str, Any] | None = None
+) -> None:
     """Write the log of one measure.
 
     Args:
@@ -49,12 +51,13 @@ def write_log(path: Path, *, measure: Measure, items: Sequence[Item], rows: Sequ
         measure: what was asked for.
         items: the items.
         rows: their rows of `scores.judge`, in the same order.
+        card: of a published benchmark, its name, version, prompt and dataset; they go into the log's header.
     """
     samples = [_sample(measure, item, row) for item, row in zip(items, rows, strict=True)]
     log = EvalLog(
         version=2,
         status="success",
-        eval=_spec(measure, items),
+        eval=_spec(measure, items, card or {}),
         plan=EvalPlan(steps=[EvalPlanStep(solver="generate")]),
         results=_results(samples),
         stats=EvalStats(started_at=NO_TIME, completed_at=NO_TIME),
@@ -84,7 +87,7 @@ def _sample(measure: Measure, item: Item, row: Row) -> EvalSample:
     )
 
 
-def _spec(measure: Measure, items: Sequence[Item]) -> EvalSpec:
+def _spec(measure: Measure, items: Sequence[Item], card: dict[str, Any]) -> EvalSpec:
     names = [i.id for i in items]
     identity = _identity(measure.name, measure.grader, *names)
     return EvalSpec(
@@ -93,11 +96,12 @@ def _spec(measure: Measure, items: Sequence[Item]) -> EvalSpec:
         task_id=identity,
         created=NO_TIME,
         task=measure.name,
+        task_version=card.get("version", 0),
         dataset=EvalDataset(name=measure.name, samples=len(names), sample_ids=list(names), shuffled=False),
         model=MODEL,
         model_generate_config=GenerateConfig(max_tokens=measure.max_new_tokens),
         config=EvalConfig(epochs=1),
-        metadata={"grader": measure.grader, "times": "see the artifact's record.json"},
+        metadata={"grader": measure.grader, "times": "see the artifact's record.json", **card},
     )
 
 

@@ -4,6 +4,7 @@ This module refuses to know where items come from and how answers are graded. In
 its file, so (measure, item) names one answer of a point.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from offmodel.core.rows import read_rows, write_rows
 ITEMS = "items.jsonl"
 COMPLETIONS = "completions.jsonl"
 ROWS = "rows.jsonl"
+SUITE_CARD = "suite.json"
+"""Beside the items of a published benchmark: its name, version, prompt and source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,12 @@ def write_items(folder: Path, items: Sequence[Item]) -> None:
             raise DataError(f"Two evaluation items have the id '{item.id}'; ids must be unique.")
         seen.add(item.id)
     write_rows(folder / ITEMS, (i.to_row() for i in items))
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """What stands beside a published benchmark's items (suite, version, prompt, dataset); None for other items."""
+    path = folder / SUITE_CARD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def read_completions(path: Path) -> dict[tuple[str, str], Completion]:

@@ -21,11 +21,14 @@ from offmodel.evals.measures import (
     Completion,
     Item,
     Measure,
+    read_card,
     read_completions,
     read_items,
 )
 from offmodel.evals.styles import coherent, find_style
 from offmodel.store.recipe import Facts, Job, Payload, Recipe
+
+ROW_COLUMNS = frozenset("measure item score style coherent finish tokens difficulty answer text".split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +68,18 @@ class Scores(Recipe):
         sources: tuple[Payload, ...] = job.inputs["items"]
         (job.out / "logs").mkdir()
         rows: list[dict[str, Any]] = []
+        asked: dict[str, dict[str, Any]] = {}
         for i, (measure, source) in enumerate(zip(p.measures, sources, strict=True)):
             items = read_items(source.path)
             given = answers_for(measure, items, answers)
             found = [judge(m, a, measure=measure, style=p.style) for m, a in given]
-            write_log(job.out / "logs" / f"{measure.name}.eval", measure=measure, items=items, rows=found)
+            card = read_card(source.path)
+            write_log(job.out / "logs" / f"{measure.name}.eval", measure=measure, items=items, rows=found, card=card)
             rows += found
+            asked[measure.name] = _facts_of(measure, found) | ({"suite": card} if card else {})
             job.progress((i + 1) / len(sources), measure.name)
         write_rows(job.out / ROWS, rows)
-        return {"rows": len(rows), "means": {m.name: _mean(rows, m.name) for m in p.measures}}
+        return {"rows": len(rows), "means": {n: x["mean"] for n, x in asked.items()}, "measures": asked}
 
 
 def answers_for(
@@ -113,9 +119,22 @@ def judge(item: Item, answer: Completion, *, measure: Measure, style: str) -> di
         "difficulty": item.difficulty,
         "answer": found.answer,
         "text": answer.text,
+        **dict(found.further),
     }
 
 
-def _mean(rows: Sequence[dict[str, Any]], measure: str) -> float:
-    scores = [r["score"] for r in rows if r["measure"] == measure]
-    return round(sum(scores) / len(scores), 6)
+def _facts_of(measure: Measure, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How a measure was marked and what came out, for the record; further columns of its rows are averaged too."""
+    further = [k for k in rows[0] if k not in ROW_COLUMNS]
+    return {
+        "mean": _mean(rows, "score"),
+        "n": len(rows),
+        "truncated": _mean([{"cut": float(r["finish"] == "length")} for r in rows], "cut"),
+        "grader": measure.grader,
+        "max_new_tokens": measure.max_new_tokens,
+        **{k: _mean(rows, k) for k in further},
+    }
+
+
+def _mean(rows: Sequence[dict[str, Any]], column: str) -> float:
+    return round(sum(r[column] for r in rows) / len(rows), 6)

@@ -1,0 +1,180 @@
+"""Tasks by name: what they ask, that dev and reported items are disjoint, and one sentence for each mistake."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from offmodel.core.errors import DataError, RecipeError, UnknownName
+from offmodel.core.rows import read_rows
+from offmodel.data import Sources
+from offmodel.evals.graders import grade
+from offmodel.evals.measures import Completion, Measure, read_card, read_items
+from offmodel.evals.scores import judge
+from offmodel.evals.suites.catalogue import CapabilityTask, named, task_names
+from offmodel.evals.suites.known import SUITES
+from offmodel.evals.suites.sources import DATA_FOLDER
+from offmodel.store.recipe import Payload
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "suites"
+IN_BOX = "So it is \\boxed{%s}."
+RIGHT = {
+    "gsm8k": "We think.\n#### %s",
+    "math500": IN_BOX,
+    "math500_integers": IN_BOX,
+    "olympiads": IN_BOX,
+    "mmlu": "Because.\nANSWER: %s",
+    "mmlu_tags": "Because. <answer>%s</answer>",
+}
+
+
+@pytest.fixture(autouse=True)
+def _data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DATA_FOLDER, str(FIXTURES))
+
+
+@pytest.fixture
+def items_of(run_recipe, tmp_path):
+    """Items of a suite's recipe, on the fixture of its dataset."""
+
+    def make(recipe):
+        folder = tmp_path / f"rows-{recipe.suite}"
+        folder.mkdir(exist_ok=True)
+        (folder / "rows.jsonl").write_bytes((FIXTURES / SUITES[recipe.suite].dataset.file).read_bytes())
+        out, facts = run_recipe(recipe, source=Payload(folder, "x"))
+        return read_items(out), facts, read_card(out)
+
+    return make
+
+
+def task(name: str, n: int | None = None, dev_n: int = 0) -> CapabilityTask:
+    (found,) = named(name, sources=Sources(), n=n, dev_n=dev_n)
+    return found
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_published_answer_is_right_and_another_wrong(name, items_of):
+    found = task(name)
+    items, facts, card = items_of(found.items)
+    assert facts == card
+    assert (card["suite"], card["version"], card["items"]) == (name, 1, len(items))
+    assert "{question}" in card["prompt"]
+    for item in items:
+        assert grade(found.grader, RIGHT[name] % item.target, item.target).score == 1.0
+        assert grade(found.grader, RIGHT[name] % "J77", item.target).score == 0.0
+        assert "{question}" not in item.messages[-1].content
+
+
+def test_what_stands_in_the_items(items_of):
+    items = {i.id: i for i in items_of(task("math500").items)[0]}
+    hard = items["test/geometry/e.json"]
+    assert (hard.difficulty, hard.topic, hard.target) == (5, "Geometry", "\\text{east}")
+    integers = items_of(task("math500_integers").items)[0]
+    assert {i.target for i in integers} == {"42", "40{,}320"}
+    numbers = items_of(task("olympiads").items)[0]
+    assert {i.target for i in numbers} == {"31", "2\\sqrt{2}"}
+    assert any(i.messages[-1].content.startswith("All lengths are positive.") for i in numbers)
+    assert {i.difficulty for i in items_of(task("gsm8k").items)[0]} == {2}
+    choices = items_of(task("mmlu").items)[0]
+    assert any("\n\nA) 3\nB) 8\nC) 5\nD) 7" in i.messages[-1].content and i.target == "B" for i in choices)
+    assert task("mmlu").chance == 0.25
+
+
+def test_dev_items_and_reported_items_are_disjoint(items_of):
+    found = task("gsm8k", n=3, dev_n=2)
+    dev, reported = ({i.id for i in items_of(r)[0]} for r in (found.dev_items, found.items))
+    assert (len(dev), len(reported)) == (2, 3)
+    assert dev.isdisjoint(reported)
+    rest = {i.id for i in items_of(task("gsm8k", dev_n=2).items)[0]}
+    assert len(rest) == 4
+    assert dev.isdisjoint(rest)
+    fresh = task("fresh_math", n=12, dev_n=5)
+    assert (fresh.items.each, fresh.items.split, fresh.dev_items.each, fresh.dev_items.split) == (3, "test", 1, "dev")
+
+
+def test_several_names_and_a_file_of_ones_own(tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_bytes((FIXTURES / "gsm8k.jsonl").read_bytes() + (FIXTURES / "gsm8k.jsonl").read_bytes())
+    found = named(f"fresh_math, gsm8k={own},pocket_math", sources=Sources(), n=8, dev_n=0)
+    assert [t.name for t in found] == ["fresh_math", "gsm8k", "pocket_math"]
+    assert found == named(["fresh_math", f"gsm8k={own}", "pocket_math"], sources=Sources(), n=8, dev_n=0)
+    assert set(task_names()) == {*SUITES, "fresh_math", "pocket_math"}
+
+
+@pytest.mark.parametrize(
+    ("names", "n", "error", "text"),
+    [
+        ("gms8k", None, UnknownName, "no task named 'gms8k'; did you mean 'gsm8k'"),
+        ("math_500", None, UnknownName, "did you mean 'math500'"),
+        ("", None, DataError, "No task is named; name one or more of fresh_math"),
+        ("gsm8k", 0, DataError, "A task with 0 items measures nothing"),
+        ("gsm8k", 7, DataError, "'gsm8k' has 6 rows here, too few for 7"),
+        ("gsm8k,gsm8k", None, DataError, "'gsm8k' is named twice"),
+        ("gsm8k=nowhere.jsonl", None, DataError, "There is no file nowhere.jsonl; put the rows of openai/gsm8k"),
+        ("fresh_math=x.jsonl", None, DataError, "is generated and takes no file"),
+    ],
+)
+def test_a_mistake_is_one_sentence(names, n, error, text):
+    with pytest.raises(error, match=text.replace("(", r"\(")):
+        named(names, sources=Sources(), n=n, dev_n=0)
+
+
+def test_recipes_refuse_what_makes_no_sense(items_of):
+    recipe = task("gsm8k").items
+    with pytest.raises(RecipeError, match="no place for the question"):
+        replace(recipe, prompt="Think.")
+    with pytest.raises(RecipeError, match="0 items"):
+        replace(recipe, n=0)
+    with pytest.raises(RecipeError, match="at version 1 here, not 2"):
+        items_of(replace(recipe, version=2))
+
+
+def test_prompt_order_and_slice_are_part_of_the_identity():
+    recipe = task("gsm8k").items
+    changed = [
+        replace(recipe, prompt="{question}"),
+        replace(recipe, order_seed=None),
+        replace(recipe, first=1),
+        replace(recipe, n=2),
+    ]
+    assert len({r.digest for r in (recipe, *changed)}) == 5
+
+
+def test_a_row_of_ifeval_has_all_published_rates(items_of):
+    pytest.importorskip("if_verifiable")
+    found = task("ifeval")
+    items, _, _ = items_of(found.items)
+    item = next(i for i in items if i.id == "1")
+    measure = Measure(name="ifeval", grader=found.grader, max_new_tokens=9)
+
+    def row(text: str) -> dict[str, object]:
+        return judge(
+            item,
+            Completion(measure="ifeval", item="1", text=text, finish="stop", tokens=3),
+            measure=measure,
+            style="none",
+        )
+
+    good = row("Roses grow near the wall. That is all.")
+    half = row("Roses, mostly. That is all.")
+    loose = row("Here it is, as you asked:\nRoses grow near the wall. That is all.")
+    assert (good["score"], half["score"], half["strict_share"]) == (1.0, 0.0, 0.5)
+    assert (loose["score"], loose["strict"], loose["loose"], loose["loose_share"]) == (0.0, 0.0, 1.0, 1.0)
+    assert row("")["loose_share"] == 0.0
+    assert "not punctuation:no_comma" in half["answer"]
+
+
+def test_ifeval_says_what_is_missing(tmp_path, monkeypatch):
+    pytest.importorskip("if_verifiable")
+    rows = read_rows(FIXTURES / "ifeval.jsonl")
+    rows[0]["instruction_id_list"][0] = "length_constraints:number_sentences"
+    file = tmp_path / "ifeval.jsonl"
+    file.write_text("\n".join(json.dumps(r) for r in rows))
+    monkeypatch.setattr("nltk.data.path", [])
+    with pytest.raises(DataError, match=r"nltk\.downloader punkt_tab"):
+        named(f"ifeval={file}", sources=Sources(), n=None, dev_n=0)
+    rows[0]["instruction_id_list"][0] = "poetry:rhymes"
+    file.write_text("\n".join(json.dumps(r) for r in rows))
+    with pytest.raises(DataError, match="no instruction 'poetry:rhymes'"):
+        named(f"ifeval={file}", sources=Sources(), n=None, dev_n=0)
