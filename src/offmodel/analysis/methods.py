@@ -231,7 +231,9 @@ def differences(analysis: Analysis, measure: str, *, against: str | None = None)
 
 def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: int) -> MethodPair:
     picked = tuple(r for r in rows if pick_of(r) in picks)
-    area, area_of_all, left = cross_fit(grid, [area_rule(grid, fewest), area_rule(grid), BAD_RULE])
+    all_are_compared = len(grid.points) <= fewest
+    rules = [BAD_RULE, area_rule(grid, fewest), *([] if all_are_compared else [area_rule(grid)])]
+    left, area, *more = cross_fit(grid, rules)
     first = rows[0]
     return MethodPair(
         method=grid.method,
@@ -242,7 +244,7 @@ def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: 
         grid=grid,
         area=area,
         area_points=min(fewest, len(grid.points)),
-        area_of_all=area_of_all,
+        area_of_all=more[0] if more else area,
         raw=raw_area(grid),
         noise=_noise(grid),
         bad=bad_rate_at_loss(grid, left),

@@ -8,7 +8,7 @@ A correlation is that of two models' right-or-wrong answers over items: 0 for un
 rates that differ much cannot correlate fully (Frechet's bound); a correlation beyond what is possible is cut there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
 from statistics import NormalDist
 
@@ -89,6 +89,18 @@ def resolution(planned: Planned) -> Resolution:
     )
 
 
+def items_to_resolve(planned: Planned) -> int:
+    """Capability items from which on c at .9 is known to +- .05, with everything else as planned."""
+    low, high = 3, 4
+    while _half_width_of_c(replace(planned, capability=high), KEPT) > RESOLVED:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = _half_width_of_c(replace(planned, capability=middle), KEPT) <= RESOLVED
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
 def items_needed(
     difference: float,
     rate: float,
@@ -144,14 +156,14 @@ def smallest_difference_over_pairs(
         power: chance to see it, by Student's t on the pairs' differences.
         level: confidence level.
     """
-    from scipy.stats import nct, t
+    from scipy.special import nctdtr, stdtrit
 
     scale = sqrt((error**2 + spread**2) / pairs)
-    edge = float(t.ppf(0.5 + level / 2, pairs - 1))
+    edge = float(stdtrit(pairs - 1, 0.5 + level / 2))
     low, high = 0.0, 50.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if nct.sf(edge, pairs - 1, middle) >= power else (middle, high)
+        low, high = (low, middle) if nctdtr(pairs - 1, middle, edge) <= 1 - power else (middle, high)
     return high * scale
 
 

@@ -30,7 +30,10 @@ def run_and_report(
     name: str, *, store: Path, out: Path, device: str, workers: int | None, only: tuple[str, ...]
 ) -> None:
     """Compute what is missing of a study, then write its report; a run that fails still reports what there is."""
+    from offmodel.studies.resolving import check_measurable
+
     study = load_study(name)
+    check_measurable(study)
     runtime = replace(runtime_for(device, dict(study.locations)), plugins=study_plugins(name))
     targets = sliced(study.targets, only)
     home = Store(store)
@@ -130,8 +133,11 @@ def write(study: Study, store: Store, out: Path) -> None:
 
 
 def print_plan(name: str, *, store: Path, only: tuple[str, ...]) -> None:
-    """Print what a study would run, what is there, and an estimate of time and disk."""
+    """Print what a study would run, what is there, an estimate of time and disk, and what its n can resolve."""
+    from offmodel.studies.resolving import check_measurable
+
     study = load_study(name)
+    check_measurable(study)
     targets = sliced(study.targets, only)
     home = Store(store)
     found = plan(targets, home, typical=study.typical or None)
@@ -139,6 +145,23 @@ def print_plan(name: str, *, store: Path, only: tuple[str, ...]) -> None:
     console.print(f"{study.question}\n")
     console.print(_plan_table(found))
     console.print(_plan_words(found, study.workers), highlight=False)
+    _print_resolution(study, home, console)
+
+
+def _print_resolution(study: Study, store: Store, console: Console) -> None:
+    from offmodel.studies.resolving import COLUMNS, foresee, notes, rows
+
+    found = foresee(study, store)
+    if found:
+        table = Table(COLUMNS[0], box=None, pad_edge=False)
+        for name in COLUMNS[1:]:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows(found):
+            table.add_row(*row)
+        console.print("\nWhat these numbers can resolve:\n", highlight=False)
+        console.print(table, highlight=False)
+        for sentence in notes(found):
+            console.print(sentence, highlight=False)
 
 
 def _plan_table(found: Plan) -> Table:
