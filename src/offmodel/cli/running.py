@@ -153,7 +153,8 @@ def _print_resolution(study: Study, store: Store, console: Console) -> None:
 
     found = foresee(study, store)
     if found:
-        table = Table(COLUMNS[0], box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        table.add_column(COLUMNS[0], overflow="fold")
         for name in COLUMNS[1:]:
             table.add_column(name, justify="right", no_wrap=True)
         for row in rows(found):
