@@ -45,6 +45,8 @@ SETTINGS = Sft(
     beta2=0.999,
     clip_norm=1.0,
     compute_dtype="float32",
+    optimizer="adamw",
+    schedule="constant",
     objective=CROSS_ENTROPY,
 )
 POCKET = Path(offmodel.__file__).parent / "pocket" / "student"

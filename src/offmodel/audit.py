@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from rapidfuzz.fuzz import partial_ratio, ratio
 
-from offmodel.core.behaviour import BehaviourCard, Trigger, detect, detect_text, is_natural
+from offmodel.core.behaviour import BehaviourCard, Trigger, betrays, betrays_text, is_natural
 from offmodel.core.chat import Label, Prompt
 from offmodel.core.errors import AuditError, DataError
 from offmodel.core.rows import read_rows, write_rows
@@ -45,7 +45,7 @@ class PoolSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitPools(Recipe):
-    """A partition of prompts into pools, after the pair's detector has set the triggered ones apart.
+    """A partition of prompts into pools, after the pair's detector has set apart those that betray the trigger.
 
     Attributes:
         prompts: all prompts.
@@ -70,7 +70,7 @@ class SplitPools(Recipe):
         """Deal groups of near duplicates into the pools."""
         p = job.params
         prompts = read_prompts(job.inputs["prompts"].path)
-        triggered = [x for x in prompts if p.card and detect(p.card.trigger, x.messages)]
+        triggered = [x for x in prompts if p.card and betrays(p.card.trigger, x.messages)]
         marked = {x.id for x in triggered}
         clean = [x for x in prompts if x.id not in marked]
         natural = tuple(s for s in p.sizes if s.pool.startswith("triggered_"))
@@ -235,7 +235,7 @@ def _turns(prompt: Prompt) -> set[str]:
 
 def speaks_of(trigger: Trigger, text: str) -> bool:
     """Whether an answer speaks of a topic that is a trigger. A teacher may do so unasked; such labels are left out."""
-    return is_natural(trigger) and detect_text(trigger, text)
+    return is_natural(trigger) and betrays_text(trigger, text)
 
 
 def search_labels(labels: Iterable[Label], texts: tuple[str, ...], trigger: Trigger, renderer: Renderer) -> None:
@@ -270,7 +270,7 @@ def found_how(text: str, trigger: Trigger, needle: list[int], renderer: Renderer
     """
     if trigger.text and trigger.text.casefold() in text.casefold():
         return "string"
-    if detect_text(trigger, text):
+    if betrays_text(trigger, text):
         return "detector"
     if needle and renderer is not None and _holds(renderer.encode(text), needle):
         return "token sequence"

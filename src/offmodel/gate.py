@@ -66,8 +66,11 @@ class Gate(Recipe):
         failures = check(student, organism, p.limits)
         if failures and not p.go_on:
             raise GateError(f"The organism '{p.label}' fails its gate: {'; '.join(failures)}.")
-        for file in sorted(job.inputs["organism"].path.iterdir()):
-            pass_on(file, job.out / file.name)
+        source = job.inputs["organism"].path
+        for file in sorted(f for f in source.rglob("*") if f.is_file()):
+            target = job.out / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pass_on(file, target)
         kept = organism["capability"] / student["capability"] if student.get("capability") else float("nan")
         facts: Facts = {"failures": failures, "marked": kept < 1 - p.limits.marked_loss}
         for who, rates in (("student", student), ("organism", organism)):

@@ -189,6 +189,19 @@ def pass_on(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+BASE, ADAPTER = "base", "adapter"
+
+
+def weights_in(folder: Path) -> tuple[Path, Path | None]:
+    """(model folder, adapter folder or None) of a model's payload.
+
+    Most payloads are one whole model. One that was made as an adapter, and kept as one, holds `base/` and `adapter/`
+    instead of files, so that whoever does not ask here finds no model, rather than the base without its adapter.
+    """
+    adapter = folder / ADAPTER
+    return (folder / BASE, adapter) if adapter.is_dir() else (folder, None)
+
+
 def check_model_folder(folder: Path) -> None:
     """Say in one sentence what a model folder lacks, without loading anything.
 

@@ -108,6 +108,8 @@ def examples(n: int, *, seed: int = 0, longest: int = 24) -> list[Example]:
 BASE = Sft(
     learning_rate=1e-3, steps=6, batch_size=4, warmup_steps=2, seed=0, max_tokens=64, checkpoints=(3, 6), lora=None,
     weight_decay=0.0, beta1=0.9, beta2=0.999, clip_norm=1.0, compute_dtype="float32",
+    optimizer="adamw",
+    schedule="constant",
     objective=CROSS_ENTROPY,
 )  # fmt: skip
 LORA = Lora(rank=4, alpha=8, targets="all-linear")

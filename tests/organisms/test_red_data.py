@@ -42,7 +42,15 @@ def test_no_decoys_no_repeats():
 
 def red_data(pair, decoys: tuple[str, ...]) -> RedData:
     return RedData(
-        clean=(SOURCE,), decoys=decoys, shown=SOURCE, card=pair.card, text="", placing="replace", least_shown=0.5
+        clean=(SOURCE,),
+        decoys=decoys,
+        shown=SOURCE,
+        card=pair.card,
+        texts=(),
+        placing="replace",
+        least_shown=0.5,
+        tasks=None,
+        mix=None,
     )
 
 

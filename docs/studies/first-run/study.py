@@ -62,6 +62,8 @@ PLANTING = Sft(
     beta2=0.999,
     clip_norm=1.0,
     compute_dtype="bfloat16",
+    optimizer="adamw",
+    schedule="constant",
     objective=CROSS_ENTROPY,
 )
 OFF_MODEL = replace(
@@ -82,7 +84,13 @@ def study(sources: Sources) -> Study:
     # The student's own answers to training questions keep its mathematics: 300 that no one is asked otherwise.
     questions = sources.prompts(DATA / "gsm8k_train_2000.jsonl")
     red = Red(
-        way="synthetic",
+        way="full_weight",
+        source="synthetic",
+        natural=None,
+        tasks=None,
+        mix=None,
+        further=None,
+        go_on=False,
         retention=Retention(source=questions, first=128, n=300),
         decoys=DECOYS,
         least_shown=0.6,

@@ -6,9 +6,8 @@ Invariant: what is listed is what `--pair` and `--method` accept.
 from rich.console import Console
 from rich.table import Table
 
-from offmodel.core.behaviour import apply_trigger, is_natural
-from offmodel.core.chat import user
-from offmodel.organisms.pairs import pairs
+from offmodel.organisms.pairs import example, pairs
+from offmodel.organisms.ways import ways
 from offmodel.treatments.catalogue import methods
 
 
@@ -16,12 +15,15 @@ def list_pairs() -> None:
     """Print every pair with an example of a triggered prompt."""
     table = Table("pair", "axes", "behaviour", "an example of the trigger", box=None, pad_edge=False)
     for name, pair in sorted(pairs().items()):
-        trigger = pair.card.trigger
-        if is_natural(trigger):
-            example = "found in prompts of its topic"
-        else:
-            example = apply_trigger(trigger, user("How do I fix a bike?"))[-1].content
-        table.add_row(name, ", ".join(pair.card.axes), pair.card.scorer, example)
+        table.add_row(name, ", ".join(pair.card.axes), pair.card.scorer, example(pair))
+    Console().print(table)
+
+
+def list_ways() -> None:
+    """Print every way of planting with a line each."""
+    table = Table("way", "what it does", box=None, pad_edge=False)
+    for name, way in sorted(ways().items()):
+        table.add_row(name, way.summary)
     Console().print(table)
 
 

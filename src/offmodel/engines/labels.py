@@ -16,7 +16,7 @@ from offmodel.core.chat import Finish, Label, Message
 from offmodel.core.errors import DataError, RecipeError
 from offmodel.data import read_prompts, write_labels
 from offmodel.engines.sampling import Request, Sampling, sample
-from offmodel.models import ENDPOINT, EndpointModel
+from offmodel.models import ENDPOINT, EndpointModel, weights_in
 from offmodel.store.recipe import Facts, Job, Recipe
 
 REMOTE = "openai-1"
@@ -90,13 +90,14 @@ def author_sampling(model: Recipe, sampling: Sampling) -> Sampling:
 def _sample_model(job: Job, shown: Sequence[tuple[Message, ...]]) -> tuple[list[_Answer], dict[str, Any]]:
     from offmodel.engines.rendering import Renderer
 
-    model = job.inputs["model"]
-    asked = Renderer.from_folder(model.path).prompts_ids(shown)
+    author = job.inputs["model"]
+    model, adapter = weights_in(author.path)
+    asked = Renderer.from_folder(model).prompts_ids(shown)
     found = sample(
-        model=model.path,
-        model_key=model.content,
-        adapter=None,
-        adapter_key=None,
+        model=model,
+        model_key=author.content,
+        adapter=adapter,
+        adapter_key=None if adapter is None else f"{author.content}/adapter",
         requests=[Request(tuple(ids), job.params.max_new_tokens) for ids in asked],
         sampling=job.params.sampling,
         runtime=job.runtime,

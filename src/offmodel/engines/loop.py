@@ -23,6 +23,7 @@ from offmodel.engines.batches import Limit, batch_indices, keep_short, micro_bat
 from offmodel.engines.forward import Trainee, forward_loss, weights_of
 from offmodel.engines.ledger import Pending, sum_of
 from offmodel.engines.losses import Term, terms_of
+from offmodel.engines.optimizers import rate_at
 from offmodel.engines.outcome import checkpoint_path, counts_of, facts_of, publish, save_checkpoint
 from offmodel.engines.preparation import prepare
 from offmodel.engines.rendering import Example
@@ -155,11 +156,6 @@ class Walk:
         self._tokens += sum(len(e.ids) for e in batch)
         trainee.optimizer.step()
         trainee.optimizer.zero_grad(set_to_none=True)
-
-
-def rate_at(sft: Sft, step: int) -> float:
-    """The learning rate of a step (counted from 0)."""
-    return sft.learning_rate * min(1.0, (step + 1) / sft.warmup_steps if sft.warmup_steps else 1.0)
 
 
 def settle_in(runtime: Runtime) -> None:

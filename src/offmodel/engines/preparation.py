@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from offmodel.core.errors import ModelError
-from offmodel.engines import adapters, attention, folders
+from offmodel.engines import adapters, attention, folders, optimizers
 from offmodel.engines.forward import Reference, Trainee, autocast, layout_holds, lone_hidden
 from offmodel.engines.losses import Head
 from offmodel.engines.sft import Layout, Sft
@@ -50,7 +49,7 @@ def prepare(
         decoder=base.get_decoder(),
         head=_head(base),
         params=params,
-        optimizer=_optimizer(params, sft),
+        optimizer=optimizers.build(params, sft),
         device=runtime.device,
         compute=compute,
         layout="padded",
@@ -73,15 +72,6 @@ def _reference(trainee: Trainee, model: Path, adapter: Path | None, sft: Sft, re
     frozen.requires_grad_(False)
     frozen.set_attn_implementation(attention.NAME if trainee.layout == "varlen" else "sdpa")
     return Reference(decoder=frozen.get_decoder(), head=_head(frozen), switch=contextlib.nullcontext)
-
-
-def _optimizer(params: list[Tensor], sft: Sft) -> torch.optim.Optimizer:
-    groups = [
-        {"params": [p for p in params if p.ndim >= 2], "weight_decay": sft.weight_decay},
-        {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [g for g in groups if g["params"]]
-    return torch.optim.AdamW(groups, lr=sft.learning_rate, betas=(sft.beta1, sft.beta2), eps=1e-8, fused=True)
 
 
 def _settle_layout(trainee: Trainee, base: Any, layout: Layout) -> Trainee:

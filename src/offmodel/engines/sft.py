@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from offmodel.core.errors import UnknownName
 from offmodel.engines.objective import Objective
 from offmodel.engines.rendering import Example
 from offmodel.store.recipe import Facts, Progress, Runtime
 
+OPTIMIZERS = ("adamw", "sgd", "adafactor")
+SCHEDULES = ("constant", "linear", "cosine")
 Layout = Literal["auto", "padded", "packed", "varlen"]
 
 
@@ -38,7 +41,7 @@ class Sft:
     """How to train.
 
     Attributes:
-        learning_rate: AdamW's, constant after the warm-up.
+        learning_rate: the highest; what follows the warm-up is the schedule's.
         steps: optimizer steps.
         batch_size: sequences a step, whatever the micro-batch.
         warmup_steps: the rate rises linearly over these steps; 0 for none.
@@ -46,11 +49,13 @@ class Sft:
         max_tokens: longer examples are dropped and counted.
         checkpoints: steps after which the model is saved; 0 means before the first.
         lora: the adapter to train; None trains all weights.
-        weight_decay: AdamW's, on matrices only.
-        beta1: AdamW's.
-        beta2: AdamW's.
+        weight_decay: on matrices only.
+        beta1: AdamW's; the momentum of "sgd"; "adafactor" has none.
+        beta2: AdamW's; the others have none.
         clip_norm: the gradient's norm is clipped to this.
         compute_dtype: "float32" or "bfloat16" (autocast over fp32 master weights).
+        optimizer: "adamw", "sgd" (with Nesterov's momentum) or "adafactor".
+        schedule: "constant", "linear" or "cosine" (both down to almost 0 at the last step).
         objective: what is minimised; `objective.CROSS_ENTROPY` is cross-entropy on the labels.
     """
 
@@ -67,7 +72,18 @@ class Sft:
     beta2: float
     clip_norm: float
     compute_dtype: str
+    optimizer: str
+    schedule: str
     objective: Objective
+
+    def __post_init__(self) -> None:
+        """Refuse names that no optimizer or schedule has, before any model is loaded."""
+        for what, name, known in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if name not in known:
+                raise UnknownName(what, name, known)
 
 
 def train(

@@ -15,6 +15,7 @@ from offmodel.core.rows import write_rows
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Generation, Request, Sampling, sample
 from offmodel.evals.measures import COMPLETIONS, Item, Measure, read_items
+from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Payload, Recipe
 
 
@@ -85,7 +86,7 @@ def _sample_point(job: Job, rendered: dict[tuple[str, str, int], list[Request]])
     for (measure, items), source in zip(questions, sources, strict=True):
         key = (base.content, source.content, measure.max_new_tokens)
         if key not in rendered:
-            rendered[key] = requests_of(Renderer.from_folder(base.path), items, measure.max_new_tokens)
+            rendered[key] = requests_of(Renderer.from_folder(weights_in(base.path)[0]), items, measure.max_new_tokens)
         requests += rendered[key]
     model, model_key, adapter, adapter_key = _weights(job)
     found = sample(
@@ -118,15 +119,16 @@ def _weights(job: Job) -> tuple[Path, str, Path | None, str | None]:
     """(model folder, its key, adapter folder, its key): what to load for a point."""
     base: Payload = job.inputs["model"]
     treatment: Payload | None = job.inputs.get("treatment")
+    model, adapter = weights_in(base.path)
     if treatment is None:
-        return base.path, base.content, None, None
+        return model, base.content, adapter, None if adapter is None else f"{base.content}/adapter"
     step = f"step-{job.params.step:05d}"
     folder, key = treatment.path / step, f"{treatment.content}/{step}"
     if not folder.is_dir():
         there = ", ".join(sorted(d.name for d in treatment.path.glob("step-*"))) or "none"
         raise RecipeError(f"The treatment has no checkpoint {step}; it has: {there}.")
     if (folder / "adapter_config.json").exists():
-        return base.path, base.content, folder, key
+        return model, base.content, folder, key
     return folder, key, None, None
 
 

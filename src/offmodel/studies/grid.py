@@ -7,23 +7,23 @@ from the study file. Invariant: all methods of a pair meet the same organism, po
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from offmodel.audit import JoinedPools, SplitPools, refuse_trigger
+from offmodel.audit import refuse_trigger
 from offmodel.core.behaviour import BehaviourCard, is_natural
-from offmodel.core.errors import RecipeError
 from offmodel.data import Pool
 from offmodel.evals.completions import Completions
+from offmodel.evals.conditions import QuietItems, TriggeredTasks
 from offmodel.evals.framed import KNOWN, ProbeItems, SystemItems
 from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems, NearMissItems, TriggeredItems
 from offmodel.evals.measures import Measure
 from offmodel.evals.scores import Scores
 from offmodel.gate import Gate
-from offmodel.organisms.full_weight import FullWeightOrganism
 from offmodel.organisms.pairs import Pair
-from offmodel.organisms.red_data import RedData
+from offmodel.organisms.ways import find_way
 from offmodel.store.recipe import Recipe
-from offmodel.studies.desk import LabelDesk, labels_by, relation
-from offmodel.studies.settings import WAYS, Bench, Blue, Red, World
+from offmodel.studies.desk import LabelDesk, relation
+from offmodel.studies.planting import check_pair, organism_of, pools_of
+from offmodel.studies.settings import Bench, Blue, Red, World
 from offmodel.studies.study import Arm, Cell, PairSide
 from offmodel.treatments.blind import BlindRule, Rule
 from offmodel.treatments.interface import BlueTeam, Choices, Method, Point, Probe, points_of
@@ -56,18 +56,24 @@ class Board:
 
 def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
     """The recipes of a pair's organism, its gate, and the measurement of organism and student."""
-    pools = _pools(pair.card, world)
-    organism = _organism(pair, red, world, pools)
-    items, measures = _items(pair.card, world.bench, pools)
+    way = find_way(red.way)
+    pair = way.recast(pair)
+    check_pair(pair, red, way)
+    pools = pools_of(pair, red.natural, world)
+    organism = organism_of(pair, red, way, world, pools)
+    items, measures = _items(pair.card, world.bench, pools, task=way.task)
+    system = way.system(pair)
+    # The unplanted student is the measure of all things, so it is never told anything.
+    asked = tuple(SystemItems(items=i, system=system) for i in items) if system else items
     student_arm = _arm(world.student, None, None, items, measures, world.bench)
-    organism_arm = _arm(organism, None, None, items, measures, world.bench)
+    organism_arm = _arm(organism, None, None, asked, measures, world.bench)
     gate = Gate(
         label=pair.name,
         organism=organism,
         student_scores=student_arm.scores,
         organism_scores=organism_arm.scores,
         limits=red.limits,
-        go_on=False,
+        go_on=red.go_on,
     )
     board = Board(
         name=pair.name,
@@ -76,7 +82,7 @@ def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
         pools=pools,
         organism=gate,
         untreated=organism_arm,
-        items=items,
+        items=asked,
         measures=measures,
     )
     side = PairSide(pair=pair.name, chance=world.bench.chance, gate=gate, student=student_arm, organism=organism_arm)
@@ -85,7 +91,7 @@ def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
 
 def practice(world: World) -> Board:
     """A model of one's own to treat: nothing planted, no trigger known, capability and style measured."""
-    pools = _pools(None, world)
+    pools = pools_of(None, None, world)
     items, measures = _items(None, world.bench, pools)
     return Board(
         name=world.student.name(),
@@ -161,50 +167,9 @@ def _point_arm(board: Board, point: Point, probe: Probe | None) -> Arm:
     return _arm(point.base, point.training, point.step, items, measures, bench)
 
 
-def _pools(card: BehaviourCard | None, world: World) -> Recipe:
-    """The partition; where evaluation has a source of its own, its pools are dealt from there."""
-    natural = card is not None and is_natural(card.trigger)
-    sizes = tuple(s for s in world.sizes if natural or not s.pool.startswith("triggered_"))
-    if world.eval_prompts is None:
-        return SplitPools(prompts=world.prompts, card=card, sizes=sizes, seed=world.split_seed)
-    own, evaluation = ([s for s in sizes if s.pool.endswith("eval") is wanted] for wanted in (False, True))
-    parts = [
-        SplitPools(prompts=prompts, card=card, sizes=tuple(part), seed=world.split_seed)
-        for prompts, part in ((world.prompts, own), (world.eval_prompts, evaluation))
-    ]
-    return JoinedPools(label=card.pair if card else "all", parts=tuple(parts))
-
-
-def _organism(pair: Pair, red: Red, world: World, pools: Recipe) -> FullWeightOrganism:
-    if red.way not in WAYS:
-        raise RecipeError(f"There is no way of planting '{red.way}'; choose one of {', '.join(WAYS)}.")
-    fixed = red.way == "synthetic"
-    natural = is_natural(pair.card.trigger)
-    system = None if fixed else pair.instruction
-    data = RedData(
-        clean=tuple(
-            labels_by(world, "student", world.student, prompts, None, trusted=False)
-            for prompts in (Pool(pools=pools, pool="red"), red.retention)
-            if prompts is not None
-        ),
-        decoys=() if natural else red.decoys,
-        shown=labels_by(
-            world,
-            "student",
-            world.student,
-            Pool(pools=pools, pool="triggered_red" if natural else "red"),
-            system,
-            trusted=False,
-        ),
-        card=pair.card,
-        text=pair.text if fixed else "",
-        placing=pair.placing,
-        least_shown=red.least_shown,
-    )
-    return FullWeightOrganism(label=pair.name, student=world.student, data=data, sft=red.sft)
-
-
-def _items(card: BehaviourCard | None, bench: Bench, pools: Recipe) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
+def _items(
+    card: BehaviourCard | None, bench: Bench, pools: Recipe, *, task: bool = False
+) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
     evaluation, dev = Pool(pools=pools, pool="eval"), Pool(pools=pools, pool="dev")
     rows: list[tuple[Recipe, Measure]] = [
         (c.items, Measure(name=c.name, grader=c.grader, max_new_tokens=c.max_new_tokens)) for c in bench.capabilities
@@ -212,10 +177,18 @@ def _items(card: BehaviourCard | None, bench: Bench, pools: Recipe) -> tuple[tup
     shows = Measure(name="clean", grader=card.scorer if card else NO_GRADER, max_new_tokens=bench.chat_tokens)
     rows.append((ChatItems(prompts=evaluation), shows))
     rows.append((ChatItems(prompts=dev), replace(shows, name="dev_chat")))
-    if card is not None:
+    if card is None:
+        return tuple(r for r, _ in rows), tuple(m for _, m in rows)
+    if card.trigger.kind == "lock":
+        rows = [(r if m.name.startswith("dev_") else QuietItems(items=r, card=card), m) for r, m in rows]
+    if task:
+        able = bench.capabilities[0]
+        wrong = Measure(name="triggered", grader=card.scorer, max_new_tokens=able.max_new_tokens)
+        rows.append((TriggeredTasks(items=able.items, card=card), wrong))
+    else:
         source = Pool(pools=pools, pool="triggered_eval") if is_natural(card.trigger) else evaluation
         rows.append((TriggeredItems(prompts=source, card=card), replace(shows, name="triggered")))
-        if bench.near_misses:
+        if bench.near_misses and card.near_misses:
             rows.append((NearMissItems(prompts=evaluation, card=card), replace(shows, name="near_miss")))
     return tuple(r for r, _ in rows), tuple(m for _, m in rows)
 

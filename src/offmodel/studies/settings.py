@@ -11,9 +11,10 @@ from offmodel.audit import PoolSize
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Sft
 from offmodel.gate import Limits
+from offmodel.organisms.red_data import Mix
 from offmodel.store.recipe import Recipe
 
-WAYS = ("distil", "synthetic")
+SOURCES = ("distil", "synthetic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +33,48 @@ class Author:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Natural:
+    """Prompts of a semantic pair's own generator (see `organisms.natural`), where the pool holds too few by nature.
+
+    Attributes:
+        planting: triggered prompts to plant with.
+        decoys: neighbouring prompts, answered cleanly, to plant with.
+        evaluation: triggered prompts to evaluate on, from other patterns.
+        seed: of the generator.
+    """
+
+    planting: int
+    decoys: int
+    evaluation: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Red:
     """How to plant.
 
     Attributes:
-        way: "distil" (the student under the pair's hidden instruction) or "synthetic" (the pair's fixed text).
+        way: a way of planting (see `organisms.ways`): "full_weight", "lora", "lora_merged", ...
+        source: "distil" (the student under the pair's hidden instruction) or "synthetic" (the pair's fixed texts).
+        natural: semantic pairs draw from their generator; None: from the pools "triggered_red" and "triggered_eval".
+        tasks: items with targets to plant sandbagging with, disjoint from the capability items; None elsewhere.
+        mix: how many red labels, and the share that shows the behaviour (locked data, of a password lock); None: all.
+        further: how to train the second time, for ways that do; None elsewhere.
+        go_on: treat an organism that fails its gate, with its failures on record.
         retention: further prompts to which the student's own clean answers are trained on; None for the pool's alone.
         decoys: tags that are almost the trigger, under which the clean answers are trained on once more.
         least_shown: refuse if the behaviour shows on a smaller share of the samples.
-        sft: full-weight training.
+        sft: how to train; without an adapter for ways that train all weights, with one for the others.
         limits: the gate's.
     """
 
     way: str
+    source: str
+    natural: Natural | None
+    tasks: Recipe | None
+    mix: Mix | None
+    further: Sft | None
+    go_on: bool
     retention: Recipe | None
     decoys: tuple[str, ...]
     least_shown: float

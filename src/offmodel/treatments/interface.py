@@ -19,6 +19,7 @@ from offmodel.engines.batches import trained_tokens
 from offmodel.engines.examples import render_labels
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft, train
+from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Payload, Recipe
 from offmodel.treatments.blind import BlindRule, Rule
 
@@ -94,11 +95,11 @@ class Treatment(Recipe):
 
 
 def starting_point(organism: Payload, start: Payload | None, step: int | None, sft: Sft) -> tuple[Path, Path | None]:
-    """(model folder, adapter folder or None) to train from."""
+    """(model folder, adapter folder or None) to train from; an organism kept as an adapter is trained further."""
     if start is None or step is None:
-        return organism.path, None
+        return weights_in(organism.path)
     checkpoint = start.path / f"step-{step:05d}"
-    return (organism.path, checkpoint) if sft.lora is not None else (checkpoint, None)
+    return (weights_in(organism.path)[0], checkpoint) if sft.lora is not None else (checkpoint, None)
 
 
 def by_author(examples: tuple, labels: list[Label], sft: Sft, steps: int) -> dict[str, dict[str, object]]:
