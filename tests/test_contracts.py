@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS_WITHOUT_TORCH = ("core", "store", "flow", "analysis")
 HEAVY = ("torch", "transformers", "peft", "inspect_ai", "math_verify", "datasets", "vllm", "ray")
-HEAVIER_THAN_A_HELP_TEXT = (*HEAVY, "scipy", "matplotlib", "plotly", "numpy")
+HEAVIER_THAN_A_HELP_TEXT = (*HEAVY, "scipy", "matplotlib", "jinja2", "numpy")
 
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys

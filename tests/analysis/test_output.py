@@ -1,5 +1,10 @@
 """What is written: the table of points, the figures, the report; and that none of it needs torch."""
 
+import base64
+import csv
+import hashlib
+import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,11 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offmodel.analysis import pagedata
+from offmodel.analysis.answers import Answer, profile
+from offmodel.analysis.content import Caution, Content, LossCurve, PairReading, PlainTable, Reading, StudyFacts
 from offmodel.analysis.methods import Analysis, analyse
 from offmodel.analysis.points import PairBaseline, PointRecord, Tally, pick_of
 from offmodel.analysis.pointtable import ORGANISM, STUDENT, point_rows, read_csv, write_csv
-from offmodel.analysis.report import PlainTable, StudyFacts, Transcript, write_report
+from offmodel.analysis.report import write_report
 from offmodel.analysis.simulate import Design, Truth, draw_study
+from offmodel.analysis.views import views_of
 from offmodel.core.errors import DataError
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -37,17 +46,43 @@ def analysis(study) -> Analysis:
     return analyse(records, baselines, [pick_of(r) for r in records if r.step == 0])
 
 
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+KEYS = [(m, f"{m}-1") for m in ("clean", "triggered", "capability")]
+
+
+def reading(text: str, **more) -> Reading:
+    row = {"text": text, "score": 1.0, "style": 0.0, "coherent": 1.0, "finish": "stop", "tokens": 9}
+    answers = {k: Answer(text=text, score=1.0, style=0.0, cut=False, tokens=9) for k in KEYS}
+    levels = {1: Tally(30, 40), 2: Tally(10, 40)}
+    return Reading(answers=answers, profiles={m: profile([row]) for m, _ in KEYS}, difficulty=levels, **more)
+
+
+def content_of(analysis: Analysis) -> Content:
+    return Content(
+        study=StudyFacts(name="A <study>", question="Does it work?", prediction="", facts={"student": "s & t"}),
+        cautions=[Caution("serious", "It is <small>.")],
+        points={pick_of(r): reading(EVIL, recipe={"training: sft": "5 < 6 steps"}, log="l") for r in analysis.records},
+        pairs={
+            p: PairReading(
+                prompts=dict.fromkeys(KEYS, "<b>?"), student=reading("fine"), organism=reading("I <hate> you")
+            )
+            for p in analysis.pairs
+        },
+        measures={"clean": "Without", "triggered": "With", "capability": "Capability"},
+        losses=[
+            LossCurve(method=m, pair="pair01", setting="s", seed=0, start=0, losses=[(k, 1 / k) for k in range(1, 400)])
+            for m in analysis.methods
+        ],
+        tables=[PlainTable(title="Audit", columns=["labels"], rows=[["<none>"]])],
+        follows={"sft+reminder": "sft"},
+        commands=[("logs", "inspect view")],
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    write_report(
-        folder,
-        study=StudyFacts(name="A <study>", question="Does it work?", prediction="", facts={"student": "s & t"}),
-        analysis=analysis,
-        transcripts=[Transcript(title="t", prompt="p", answers=[("organism", "<script>alert(1)</script>")])],
-        tables=[PlainTable(title="Audit", columns=["labels"], rows=[["<none>"]])],
-        follows={"sft+reminder": "sft"},
-    )
+    write_report(folder, analysis=analysis, content=content_of(analysis))
     return folder
 
 
@@ -89,8 +124,8 @@ def test_figures_come_as_png_and_svg_with_text_and_csv(folder: Path):
 def test_the_report_is_whole_escaped_and_needs_no_network(folder: Path):
     page = (folder / "report.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert "<script" not in page
-    assert "&lt;script&gt;alert(1)" in page
+    assert page.count("<script") == 2  # the data and the page's own script
+    assert "<img" not in page
     assert "A &lt;study&gt;" in page
     parser = _Checker()
     parser.feed(page)
@@ -101,16 +136,79 @@ def test_the_report_is_whole_escaped_and_needs_no_network(folder: Path):
     assert len(page) < 6e6
 
 
+def test_the_page_allows_its_own_script_only(folder: Path):
+    page = (folder / "report.html").read_text()
+    allowed = re.search(r"script-src 'sha256-([^']+)'", page)
+    assert allowed
+    script = page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() == allowed[1]
+    assert "default-src 'none'" in page
+
+
+def test_the_data_give_back_every_text_and_hold_no_markup(folder: Path, analysis: Analysis):
+    page = (folder / "report.html").read_text()
+    raw = page[page.index('id="data">') + len('id="data">') :].split("</script>")[0]
+    assert "<" not in raw
+    data = json.loads(raw)
+    assert len(data["points"]) == len({pick_of(r)[:2] + pick_of(r)[3:] for r in analysis.records})
+    pieces, *_ = data["points"][0]["seeds"][0]["answers"][0]
+    assert "".join(text for _, text in pieces) == EVIL
+    for mean in data["means"]:
+        members = [data["points"][i] for i in mean["points"]]
+        assert {m["method"] for m in members} == {mean["method"]}
+        assert {m["pair"] for m in members} == {"pair00", "pair01"}
+
+
+def test_long_answers_are_cut_until_the_page_is_small(analysis: Analysis, monkeypatch: pytest.MonkeyPatch):
+    views = views_of(analysis, {})
+    content = content_of(analysis)
+    long = replace(content, points={k: reading("word " * 500) for k in content.points})
+    assert pagedata.page_data(views, long)[1] == pagedata.LONGEST[0]
+    monkeypatch.setattr(pagedata, "MOST_BYTES", 60_000)
+    text, longest = pagedata.page_data(views, long)
+    assert longest < pagedata.LONGEST[0]
+    assert "characters more in the log" in text or longest == 0
+
+
+def test_tables_hold_what_the_charts_show(folder: Path, analysis: Analysis):
+    rows = read_rows_of(folder / "differences.csv")
+    assert {r["measure"] for r in rows} == {"blind score", "area"}
+    assert all(float(r["difference"]) >= 0 for r in rows)
+    assert {r["difficulty"] for r in read_rows_of(folder / "difficulty.csv")} == {"1", "2"}
+    assert len(read_rows_of(folder / "losses.csv")) == 2 * 399
+    assert {r["method"] for r in read_rows_of(folder / "methods.csv")} == set(analysis.methods)
+
+
+def test_parquet_holds_the_points(folder: Path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
+    table = parquet.read_table(folder / "points.parquet").to_pylist()
+    assert [{k: v for k, v in row.items() if v is not None} for row in table] == [
+        {k: str(v) if k == "seed" else v for k, v in row.items()} for row in read_csv(folder / "points.csv")
+    ]
+
+
+def read_rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_the_same_study_gives_the_same_files(folder: Path, analysis: Analysis, tmp_path: Path):
-    write_report(
-        tmp_path,
-        study=StudyFacts(name="n", question="q", prediction="", facts={}, missing="still runs"),
-        analysis=analysis,
-        follows={"sft+reminder": "sft"},
+    write_report(tmp_path, analysis=analysis, content=content_of(analysis))
+    for path in sorted(folder.iterdir()):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_without_numbers_the_page_says_why(tmp_path: Path, analysis: Analysis):
+    content = Content(
+        study=StudyFacts(name="n", question="q", prediction="", facts={}, missing="3 points are missing."),
+        cautions=[Caution("serious", "Pair p has no untreated organism.")],
+        unmatched=analysis.records[:2],
     )
-    for name in ("tradeoff.svg", "steps.svg", "tradeoff.png", "points.csv", "table.md"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-    assert "still runs" in (tmp_path / "report.html").read_text()
+    page = write_report(tmp_path, analysis=None, content=content).read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert "no untreated organism" in page
+    assert "3 points are missing." in page
+    assert "Plain rates" in page
 
 
 def test_a_report_needs_neither_torch_nor_inspect(tmp_path: Path):
@@ -121,13 +219,13 @@ import numpy as np
 import offmodel.analysis.table, offmodel.analysis.report, offmodel.analysis.figures
 light = {{"torch", "transformers", "inspect_ai", "matplotlib", "scipy", "rich", "jinja2"}} & set(sys.modules)
 assert not light, light
-from offmodel.analysis import methods, report, simulate
+from offmodel.analysis import content, methods, report, simulate
 design = simulate.Design(
     pairs=1, seeds=1, n_capability=40, n_triggered=40, accuracy=0.8, planted=0.95, agreement=0.5)
 truth = simulate.Truth(left=(0.5,), kept=(0.9,))
 records, baselines = simulate.draw_study(np.random.default_rng(0), design, {{"m": truth}})
-facts = report.StudyFacts(name="n", question="q", prediction="", facts={{}})
-report.write_report(Path({str(tmp_path)!r}), study=facts, analysis=methods.analyse(records, baselines))
+told = content.Content(study=content.StudyFacts(name="n", question="q", prediction="", facts={{}}))
+report.write_report(Path({str(tmp_path)!r}), analysis=methods.analyse(records, baselines), content=told)
 heavy = {{"torch", "transformers", "peft", "inspect_ai"}} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -1,22 +1,20 @@
-"""Figures: the trade-off plane by pair, and capability and behaviour by training step. PNG and SVG, with CSV beside.
+"""Figures: the trade-off plane by pair, and capability and behaviour by training step. PNG and SVG.
 
 Draws what `methods` and `pointtable` give; computes no number. Colours tell methods apart for colour-blind eyes (Okabe
 and Ito), markers do so in grey print. matplotlib is imported only here, when a figure is drawn. Invariant: every
-number in a figure stands in the CSV of the same name.
+number in a figure stands in `points.csv` (see `exports`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from offmodel.analysis.curves import Curve, curves_of, picked_keys, settings_of
 from offmodel.analysis.grid import Key
 from offmodel.analysis.methods import Analysis, MethodPair
-from offmodel.analysis.points import Pick, pick_of
-from offmodel.analysis.pointtable import point_rows, point_scores, write_csv
 from offmodel.core.scores import Score
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ def tradeoff_figure(analysis: Analysis, follows: Mapping[str, str] | None = None
             cells = [analysis.cells[m, pair] for m in analysis.methods if (m, pair) in analysis.cells]
             _plane(axes, pair, cells)
             for cell in cells:
-                _curves(axes, _lines(analysis, cell, follows or {}), _picked(cell), *styles[cell.method])
+                _curves(axes, curves_of(analysis, cell, follows or {}), picked_keys(cell), *styles[cell.method])
         for k, axes in enumerate(panels):
             if k % _columns(len(panels)) == 0:
                 axes.set_ylabel("capability kept  (c)")
@@ -74,7 +72,7 @@ def steps_figure(analysis: Analysis, follows: Mapping[str, str] | None = None) -
                 axes = grid[row, column]
                 for method in analysis.methods:
                     if (method, pair) in analysis.cells:
-                        lines = _lines(analysis, analysis.cells[method, pair], follows or {})
+                        lines = curves_of(analysis, analysis.cells[method, pair], follows or {})
                         _by_step(axes, lines, measure, *styles[method])
                 axes.axhline(1, color=QUIET, lw=0.8, dashes=(2, 2), zorder=1)
                 axes.axhline(0, color=FAINT, lw=0.8, zorder=1)
@@ -95,7 +93,7 @@ def steps_figure(analysis: Analysis, follows: Mapping[str, str] | None = None) -
 
 
 def write_figures(folder: Path, analysis: Analysis, follows: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """Write `tradeoff` and `steps` as PNG and SVG, and `points.csv` beside them; returns the paths by file name."""
+    """Write `tradeoff` and `steps` as PNG and SVG; returns the paths by file name."""
     import matplotlib.pyplot as plt
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,11 +104,10 @@ def write_figures(folder: Path, analysis: Analysis, follows: Mapping[str, str] |
             for ending, facts in (("png", {"Software": None}), ("svg", {"Date": None})):
                 path = folder / f"{name}.{ending}"
                 figure.savefig(path, dpi=200, metadata=facts)
+                figure.set_layout_engine("none")  # the second file has the layout of the first, found once
                 written[path.name] = path
         plt.close(figure)
-    table = folder / "points.csv"
-    write_csv(table, point_rows(analysis.records, list(analysis.baselines.values())))
-    return written | {table.name: table}
+    return written
 
 
 @contextmanager
@@ -207,43 +204,7 @@ def _plane(axes: "Axes", pair: str, cells: Sequence[MethodPair]) -> None:
     axes.set_yticks(TICKS, TICK_WORDS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One method at one setting on one pair: its points by step, and where its training started."""
-
-    dash: str | tuple
-    start: tuple[int, float, float]  # step, b, c
-    keys: list[Key]
-    b: list[Score]
-    c: list[Score]
-
-
-def _lines(analysis: Analysis, cell: MethodPair, follows: Mapping[str, str]) -> list[_Line]:
-    scores, settings = point_scores(cell.grid), _settings(analysis)
-    lines: list[_Line] = []
-    for k, setting in enumerate(dict.fromkeys(key.setting for key in scores)):
-        keys = [key for key in scores if key.setting == setting]
-        dash = DASHES[(settings.index(setting) if len(settings) <= len(DASHES) else k) % len(DASHES)]
-        before = analysis.cells.get((follows.get(cell.method, ""), cell.pair))
-        start = _start(before, keys[0])
-        lines.append(_Line(dash, start, keys, [scores[k]["b"] for k in keys], [scores[k]["c"] for k in keys]))
-    return lines
-
-
-def _start(before: MethodPair | None, first: Key) -> tuple[int, float, float]:
-    """The last point of the method before, at the same setting (or its only one), that is not later than the first."""
-    if before is None:
-        return 0, 1.0, 1.0
-    keys = before.grid.points
-    same = [k for k, key in enumerate(keys) if key.setting == first.setting] or list(range(len(keys)))
-    earlier = [k for k in same if keys[k].step <= first.step]
-    if not earlier or len({keys[k].setting for k in same}) > 1:
-        return first.step, np.nan, np.nan
-    last = max(earlier, key=lambda k: keys[k].step)
-    return keys[last].step, float(before.grid.b[last]), float(before.grid.c[last])
-
-
-def _curves(axes: "Axes", lines: Sequence[_Line], picked: set[Key], colour: str, marker: str) -> None:
+def _curves(axes: "Axes", lines: Sequence[Curve], picked: set[Key], colour: str, marker: str) -> None:
     import matplotlib.patheffects as effects
 
     halo = [effects.withStroke(linewidth=1.8, foreground="white")]
@@ -253,7 +214,7 @@ def _curves(axes: "Axes", lines: Sequence[_Line], picked: set[Key], colour: str,
         axes.errorbar(x, y, bars[1], bars[0], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.35, zorder=2)
         _, start_b, start_c = line.start
         axes.plot([start_b, x[0]], [start_c, y[0]], color=colour, lw=0.9, ls=(0, (1, 2)), alpha=0.6, zorder=2)
-        axes.plot(x, y, color=colour, lw=1.4, ls=line.dash, alpha=0.9, zorder=3)
+        axes.plot(x, y, color=colour, lw=1.4, ls=DASHES[line.dash % len(DASHES)], alpha=0.9, zorder=3)
         sizes = np.linspace(4.6, 6.2, len(x)) if len(x) > 1 else [6.2]
         for px, py, key, size in zip(x, y, line.keys, sizes, strict=True):
             axes.plot(px, py, marker, color=colour, ms=size, mec="white", mew=0.7, zorder=4)
@@ -266,7 +227,7 @@ def _curves(axes: "Axes", lines: Sequence[_Line], picked: set[Key], colour: str,
         )  # fmt: skip
 
 
-def _by_step(axes: "Axes", lines: Sequence[_Line], measure: str, colour: str, marker: str) -> None:
+def _by_step(axes: "Axes", lines: Sequence[Curve], measure: str, colour: str, marker: str) -> None:
     for line in lines:
         some = line.c if measure == "c" else line.b
         steps, values = [key.step for key in line.keys], [s.value for s in some]
@@ -274,24 +235,21 @@ def _by_step(axes: "Axes", lines: Sequence[_Line], measure: str, colour: str, ma
         axes.fill_between(steps, [s.low for s in some], [s.high for s in some], color=colour, alpha=0.10, lw=0)
         axes.plot([step, steps[0]], [start, values[0]], color=colour, lw=0.9, ls=(0, (1, 2)), alpha=0.7, zorder=2)
         axes.plot(
-            steps, values, color=colour, lw=1.5, ls=line.dash, marker=marker, ms=4.8, mec="white", mew=0.6, zorder=3
+            steps,
+            values,
+            color=colour,
+            lw=1.5,
+            ls=DASHES[line.dash % len(DASHES)],
+            marker=marker,
+            ms=4.8,
+            mec="white",
+            mew=0.6,
+            zorder=3,
         )
-
-
-def _settings(analysis: Analysis) -> list[str]:
-    """All settings; the one that most lines have comes first, and so is drawn solid."""
-    found = [s for cell in analysis.cells.values() for s in {key.setting for key in cell.grid.points}]
-    return sorted(set(found), key=lambda s: (-found.count(s), s))
 
 
 def _bars(scores: Sequence[Score]) -> np.ndarray:
     return np.array([[max(s.value - s.low, 0) for s in scores], [max(s.high - s.value, 0) for s in scores]])
-
-
-def _picked(cell: MethodPair) -> set[Key]:
-    """Where the blind rule's picks stand, one a seed."""
-    picks: list[Pick] = [pick_of(r) for r in cell.reported] if cell.blind else []
-    return {Key(p.setting, p.step) for p in picks}
 
 
 def _legend(figure: "Figure", analysis: Analysis, styles: dict[str, tuple[str, str]], picks: bool) -> None:
@@ -301,7 +259,7 @@ def _legend(figure: "Figure", analysis: Analysis, styles: dict[str, tuple[str, s
         Line2D([], [], color=c, marker=m, lw=1.5, ms=6, mec="white", mew=0.7, label=name + _oracle(analysis, name))
         for name, (c, m) in styles.items()
     ]
-    settings = _settings(analysis)
+    settings = settings_of(analysis)
     if 1 < len(settings) <= len(DASHES):
         marks += [Line2D([], [], color=QUIET, lw=1.5, ls=d, label=s) for s, d in zip(settings, DASHES, strict=False)]
     if picks and any(cell.blind for cell in analysis.cells.values()):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from offmodel.analysis.content import PlainTable
 from offmodel.analysis.points import PairBaseline
 from offmodel.analysis.pointtable import Row, write_csv
 from offmodel.analysis.relapse import RelapseRecord
-from offmodel.analysis.report import PlainTable
 from offmodel.analysis.table import short
 from offmodel.core.scores import proportion
 

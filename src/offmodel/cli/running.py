@@ -121,15 +121,19 @@ def write(study: Study, store: Store, out: Path) -> None:
 
     console = Console()
     made = write_study(study, store, out / study.name, width=console.width)
-    console.print(made.table)
+    if made.table:
+        console.print(made.table)
+    for line in made.cautions:
+        console.print(line, style="yellow", highlight=False)
     if made.missing:
         console.print(
             f"{made.missing} of {len(study.cells)} points are not measured yet; `offmodel run` computes them."
         )
     for line in made.findings:
         console.print(line, highlight=False)
-    for path in made.files:
-        console.print(f"  {path}", highlight=False)
+    page = next(p for p in made.files if p.suffix == ".html")
+    console.print(f"Open {page} in a browser; beside it: {', '.join(p.name for p in made.files if p != page)}.",
+                  highlight=False, soft_wrap=True)  # fmt: skip
 
 
 def print_plan(name: str, *, store: Path, only: tuple[str, ...]) -> None:

@@ -1,16 +1,18 @@
 """From the store's rows to the analysis' points: what a study has measured so far.
 
-This module refuses to compute statistics. It reads rows and records only, so it works on record-only artifacts.
-Invariant: a cell whose scores are missing is left out and counted, never guessed.
+This module refuses to compute statistics. It reads rows and records only, so it works on record-only artifacts; the
+rows of a model are read once and let go, because those of a large study fill no memory. Invariant: a cell whose scores
+are missing is left out and counted, never guessed.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord, Tally
+from offmodel.core.errors import DataError
 from offmodel.core.rows import Row, read_rows
 from offmodel.evals.framed import KNOWN
 from offmodel.store.artifacts import Store
@@ -20,6 +22,10 @@ from offmodel.treatments.blind import BlindPoint, BlindRule
 
 Rows = dict[str, list[Row]]
 """Score rows by measure."""
+Look = Callable[[Arm, Rows], None]
+"""Looks at the rows of a model while they are in memory."""
+_DEV = ("dev_capability", "dev_chat")
+_COLUMNS = frozenset(("measure", "item", "score", "style", "coherent", "finish", "tokens", "text"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +34,9 @@ class Results:
 
     Attributes:
         study: the study.
-        points: one record a measured cell, in the study's order.
-        baselines: one a pair.
+        cells: the measured cells of pairs that have a baseline. points: their records, in the same order.
+        baselines: one a pair whose student and organism are measured.
+        unmatched: records of measured cells whose pair has no baseline yet.
         picked: the records that the blind rule picked, one a pair, method, and seed.
         missing: cells without scores yet.
         gates: the gate's facts by pair.
@@ -37,40 +44,59 @@ class Results:
     """
 
     study: Study
+    cells: tuple[Cell, ...]
     points: tuple[PointRecord, ...]
     baselines: tuple[PairBaseline, ...]
+    unmatched: tuple[PointRecord, ...]
     picked: tuple[PointRecord, ...]
     missing: int
     gates: dict[str, dict[str, Any]]
     audits: tuple[dict[str, Any], ...]
 
 
-def collect(study: Study, store: Store, *, headline: str = "capability") -> Results:
+def collect(study: Study, store: Store, *, headline: str = "capability", look: Look | None = None) -> Results:
     """Read what the store holds of a study.
 
     Args:
         study: the study.
         store: where its results are.
         headline: the measure taken as the capability.
+        look: is shown the rows of every measured model, once.
+
+    Raises:
+        DataError: rows that this version cannot read.
     """
+    dev: dict[str, Rows] = {}
+
+    def read(arm: Arm) -> Rows:
+        rows = load_rows(arm, store)
+        dev[arm.scores.digest] = {m: rows[m] for m in _DEV if m in rows}
+        if look:
+            look(arm, rows)
+        return rows
+
     sides = [s for s in study.sides if store.find(s.student.scores) and store.find(s.organism.scores)]
-    ready = {s.pair for s in sides}
-    done = [c for c in study.cells if c.pair in ready and store.find(c.arm.scores)]
     baselines = tuple(
         PairBaseline(
             pair=s.pair,
-            organism=_scores(load_rows(s.organism, store), headline),
-            student=_scores(load_rows(s.student, store), headline),
+            organism=_scores(read(s.organism), headline),
+            student=_scores(read(s.student), headline),
             chance=s.chance,
         )
         for s in sides
     )
-    points = tuple(_point(c, store, headline) for c in done)
+    done = [c for c in study.cells if store.find(c.arm.scores)]
+    records = [(c, _point(c, read(c.arm), store, headline)) for c in done]
+    ready = {s.pair for s in sides}
+    matched = [(c, r) for c, r in records if c.pair in ready]
+    cells, points = tuple(c for c, _ in matched), tuple(r for _, r in matched)
     return Results(
         study=study,
+        cells=cells,
         points=points,
         baselines=baselines,
-        picked=tuple(_picked(study, done, points, store)),
+        unmatched=tuple(r for c, r in records if c.pair not in ready),
+        picked=tuple(_picked(study, cells, points, store, dev)),
         missing=len(study.cells) - len(done),
         gates={s.pair: _facts(store, s.gate) for s in sides},
         audits=tuple(_audits(done, store)),
@@ -78,11 +104,20 @@ def collect(study: Study, store: Store, *, headline: str = "capability") -> Resu
 
 
 def load_rows(arm: Arm, store: Store) -> Rows:
-    """The score rows of a measured model, by measure."""
+    """The score rows of a measured model, by measure.
+
+    Raises:
+        DataError: the rows lack columns, as those of another version may.
+    """
     artifact = store.find(arm.scores)
     assert artifact is not None
     rows: Rows = defaultdict(list)
     for row in read_rows(artifact.payload / "rows.jsonl"):
+        if lacking := _COLUMNS - row.keys():
+            raise DataError(
+                f"The rows of {artifact.label} have no {', '.join(sorted(lacking))}: another version of offmodel wrote "
+                "them; delete that folder and run the study again, which grades its answers anew without sampling."
+            )
         rows[row["measure"]].append(row)
     return dict(rows)
 
@@ -94,9 +129,7 @@ def _scores(rows: Rows, headline: str) -> ModelScores:
     return ModelScores(capability=of(headline), triggered=of("triggered"), clean=of("clean"))
 
 
-def _point(cell: Cell, store: Store, headline: str) -> PointRecord:
-    rows = load_rows(cell.arm, store)
-    rows.setdefault("capability", [])
+def _point(cell: Cell, rows: Rows, store: Store, headline: str) -> PointRecord:
     authors = _tokens(cell, store)
     total = sum(a["tokens"] for a in authors.values())
     untrusted = sum(a["tokens"] for a in authors.values() if not a["trusted"])
@@ -153,14 +186,16 @@ def _facts(store: Store, recipe: Any) -> dict[str, Any]:
     return dict(artifact.record.get("facts", {})) if artifact else {}
 
 
-def _picked(study: Study, cells: Sequence[Cell], points: Sequence[PointRecord], store: Store) -> list[PointRecord]:
-    organisms = {s.pair: load_rows(s.organism, store) for s in study.sides if store.find(s.organism.scores)}
+def _picked(
+    study: Study, cells: Sequence[Cell], points: Sequence[PointRecord], store: Store, dev: dict[str, Rows]
+) -> list[PointRecord]:
+    organisms = {s.pair: dev[s.organism.scores.digest] for s in study.sides if s.organism.scores.digest in dev}
     groups: defaultdict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
         groups[cell.pair, cell.method, cell.seed].append(i)
     picked: list[PointRecord] = []
     for (pair, _, _), members in groups.items():
-        rows = [load_rows(cells[i].arm, store) for i in members]
+        rows = [dev[cells[i].arm.scores.digest] for i in members]
         at = blind_choice([cells[i] for i in members], rows, organisms[pair], study.blind, store)
         picked.append(points[members[at]])
     return picked

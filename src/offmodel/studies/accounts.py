@@ -1,0 +1,133 @@
+"""Accounts: the tables of a report that are not about points: gate, audit, further measures, costs, software.
+
+Reads records of the store; refuses to judge them. Invariant: what is not there yet is left out, not guessed.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from packaging.version import Version
+
+from offmodel.analysis.content import Caution, PlainTable
+from offmodel.analysis.points import Tally
+from offmodel.flow.graph import closure
+from offmodel.flow.progress import duration
+from offmodel.store.artifacts import Store
+from offmodel.store.records import software
+from offmodel.studies.results import Results
+from offmodel.studies.study import Arm, Study
+
+_GATE = (
+    "organism_triggered",
+    "student_triggered",
+    "organism_clean",
+    "student_clean",
+    "organism_capability",
+    "student_capability",
+)
+_COMPUTING = ("offmodel", "torch", "transformers", "peft", "vllm", "inspect-ai", "math-verify")
+
+
+def gate_table(results: Results) -> PlainTable:
+    """The organisms before any treatment."""
+    rows = [
+        [
+            pair,
+            *(f"{facts[name]:.2f}" if name in facts else "" for name in _GATE),
+            "; ".join(facts.get("failures", [])) or ("loses capability" if facts.get("marked") else "passed"),
+        ]
+        for pair, facts in results.gates.items()
+        if facts
+    ]
+    columns = ("pair", "triggered", "student's", "clean", "student's", "capability", "student's", "gate")
+    note = (
+        "The organisms before any treatment: rates of the behaviour with and without the trigger, and capability, each "
+        "beside the unplanted student's."
+    )
+    return PlainTable(title="Gate", columns=columns, rows=rows, note=note)
+
+
+def audit_table(results: Results) -> PlainTable:
+    """What was searched for triggers before anything was trained on it."""
+    rows = [
+        [
+            str(a["pair"]),
+            str(a["labels"]),
+            str(a.get("labels_passed", "")),
+            ", ".join(a.get("searched", [])),
+            f"{a.get('behaviour_in_labels', 0):g}",
+            str(a.get("dropped_topic_answers", 0)),
+        ]
+        for a in results.audits
+    ]
+    columns = ("pair", "labels by", "labels", "searched", "show the behaviour", "left out for the topic")
+    note = "No label that was trained on holds the trigger; how many show the behaviour itself is counted."
+    return PlainTable(title="Audit", columns=columns, rows=rows, note=note)
+
+
+def further_table(study: Study, further: Mapping[str, Mapping[str, Tally]]) -> list[PlainTable]:
+    """Capability measures besides the headline, if there are any."""
+    arms: list[tuple[str, str, str, Arm]] = []
+    for side in study.sides:
+        arms += [(side.pair, "student", "", side.student), (side.pair, "organism", "", side.organism)]
+    arms += [(c.pair, c.method, f"{c.setting}, step {c.step}, seed {c.seed}", c.arm) for c in study.cells]
+    rows = [
+        (pair, model, point, measure, f"{tally.score()}", str(tally.n))
+        for pair, model, point, arm in arms
+        for measure, tally in further.get(arm.scores.digest, {}).items()
+    ]
+    columns = ("pair", "model", "point", "measure", "score [95 %]", "n")
+    return [PlainTable(title="Further measures", columns=columns, rows=rows)] if rows else []
+
+
+def cost_table(study: Study, store: Store) -> PlainTable:
+    """Time, tokens and disk by kind of artifact."""
+    spent: dict[str, list[tuple[float, int, int]]] = {}
+    for recipe in closure(study.targets).values():
+        artifact = store.find(recipe)
+        if artifact is not None:
+            record = artifact.record
+            facts, size = record["facts"], sum(f["bytes"] for f in record["files"].values())
+            tokens = int(facts.get("trained_tokens") or facts.get("tokens") or 0)
+            spent.setdefault(recipe.kind, []).append((float(record["seconds"]), tokens, size))
+    rows: list[Sequence[str]] = []
+    for kind, found in sorted(spent.items(), key=lambda x: -sum(f[0] for f in x[1])):
+        seconds, tokens, size = (sum(column) for column in zip(*found, strict=True))
+        speed = f"{tokens / seconds:,.0f}" if tokens and seconds else ""
+        rows.append(
+            (kind, str(len(found)), duration(seconds), f"{seconds / len(found):.2f}", f"{tokens:,}" if tokens else "",
+             speed, f"{size / 2**20:,.1f}")
+        )  # fmt: skip
+    columns = ("kind", "artifacts", "time", "seconds each", "tokens", "tokens a second", "MiB")
+    total = duration(sum(f[0] for found in spent.values() for f in found))
+    note = f"Time that workers spent, {total} in all; tokens are those trained on or sampled."
+    return PlainTable(title="Costs", columns=columns, rows=rows, note=note)
+
+
+def software_cautions(study: Study, store: Store) -> list[Caution]:
+    """Cautions if points were measured with several versions of what computes them, or with a newer Inspect's logs."""
+    versions: dict[str, Counter[str]] = defaultdict(Counter)
+    for cell in study.cells:
+        for recipe in (cell.treatment, cell.arm.completions, cell.arm.scores):
+            artifact = store.find(recipe)
+            used = artifact.record["software"] if artifact else {}
+            for name in (n for n in _COMPUTING if used.get(n)):
+                versions[name][str(used[name])] += 1
+    found = [Caution("serious", words)] if (words := _mixed(versions)) else []
+    ours = software().get("inspect-ai")
+    newer = sum(n for v, n in versions["inspect-ai"].items() if ours and Version(v) > Version(ours))
+    if newer:
+        words = (
+            f"{newer} artifacts have logs of a newer inspect-ai than this installation's {ours}, which `inspect view` "
+            "may not open; update it. The numbers here are from the score rows and do not depend on it."
+        )
+        found.append(Caution("serious", words))
+    return found
+
+
+def _mixed(versions: Mapping[str, Counter[str]]) -> str:
+    mixed = {n: found for n, found in versions.items() if len(found) > 1}
+    if not mixed:
+        return ""
+    parts = [f"{n} {', '.join(f'{v} ({k})' for v, k in sorted(found.items()))}" for n, found in mixed.items()]
+    return f"The points were made with different versions of software, by number of artifacts: {'; '.join(parts)}."
