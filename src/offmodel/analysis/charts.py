@@ -32,7 +32,7 @@ def plane_ranges(views: Views) -> tuple[Range, Range]:
 
 def mean_plane(views: Views, styles: Mapping[str, Style]) -> str:
     """The plane of means over pairs: a mark a method, setting and step."""
-    panel = _plane(Panel(width=560, height=480, x=(0, 1), y=(0, 1), label=_MEANS, left=52, bottom=44), views)
+    panel = _plane(_large(_MEANS), views)
     by_key = {(m.method, m.setting, m.step): m for m in views.means}
     for curve, b, c in views.mean_curves:
         style = _with_dash(styles[curve.method], curve.dash)
@@ -51,8 +51,7 @@ _MEANS = "Trade-off, mean over pairs. Arrow keys move between points, Enter open
 def pair_plane(views: Views, pair: str, styles: Mapping[str, Style], *, large: bool) -> str:
     """The plane of one pair, with the points' intervals."""
     label = f"Trade-off on {pair}. Arrow keys move between points, Enter opens one."
-    size = {"width": 560, "height": 480, "left": 52, "bottom": 44} if large else {"width": 340, "height": 310}
-    panel = _plane(Panel(x=(0, 1), y=(0, 1), label=label, **size), views)
+    panel = _plane(_large(label) if large else Panel(width=340, height=310, x=(0, 1), y=(0, 1), label=label), views)
     points = {(p.method, p.setting, p.step): p for p in views.points if p.pair == pair}
     for curve in (x for x in views.curves if x.pair == pair):
         style = _with_dash(styles[curve.method], curve.dash)
@@ -120,7 +119,7 @@ def difficulty_panel(
         some = [(level, found[level].score()) for level in levels if found.get(level)]
         with panel.series(methods.index(who) if who in methods else -1):
             for level, score in some:
-                panel.cross((level + shift,) * 3, _ends(score), style)
+                panel.cross((level + shift, level + shift, level + shift), _ends(score), style)
             panel.path([level + shift for level, _ in some], [s.value for _, s in some], style)
             for level, score in some:
                 _dot(panel, level + shift, score.value, style)
@@ -145,6 +144,10 @@ def highest_loss(curves: Sequence[LossCurve]) -> float:
     """Where the axes of losses end: a few spikes do not flatten the rest."""
     values = [loss for c in curves for _, loss in c.losses if isfinite(loss)]
     return max(float(np.quantile(values, 0.995)) * 1.08, 1e-3) if values else 1.0
+
+
+def _large(label: str) -> Panel:
+    return Panel(width=560, height=480, x=(0, 1), y=(0, 1), label=label, left=52, bottom=44)
 
 
 def mean_words(mean: MeanView) -> str:

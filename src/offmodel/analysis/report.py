@@ -22,6 +22,7 @@ from offmodel.analysis.exports import write_tables
 from offmodel.analysis.figures import write_figures
 from offmodel.analysis.methods import Analysis
 from offmodel.analysis.pagedata import LONGEST, cut, page_data
+from offmodel.analysis.points import pick_of
 from offmodel.analysis.pointtable import Row, point_rows
 from offmodel.analysis.table import TableRow, cells_of, footnotes, markdown_table, short, with_interval
 from offmodel.analysis.verdicts import WORDS, Comparison, Findings, counted, findings_of, in_short
@@ -223,7 +224,7 @@ def _columns(
     for method in analysis.methods:
         cell = analysis.cells.get((method, pair))
         record = cell.reported[0] if cell else None
-        if record and (found := content.points.get((pair, method, record.seed, record.setting, record.step))):
+        if record and (found := content.points.get(pick_of(record))):
             who.append((method, f"{record.setting}, step {record.step}", found))
     for name, what, one in who:
         answer, profile = one.answers.get(key), one.profiles.get(key[0])

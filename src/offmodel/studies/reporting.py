@@ -5,7 +5,6 @@ no model. Invariant: a report of an unfinished study says how many points are mi
 measured against is named with the reason, never left out in silence.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,6 +163,6 @@ def _facts(study: Study, results: Results) -> StudyFacts:
     )
 
 
-def _clear_findings(found: Analysis) -> Sequence[str]:
+def _clear_findings(found: Analysis) -> tuple[str, ...]:
     """The clear differences of blind scores; the page has all, those of areas too."""
     return tuple(difference_text(d) for d in differences(found, "blind score") if d.clear)
