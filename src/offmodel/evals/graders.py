@@ -41,6 +41,8 @@ _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _GAP = re.compile(r"(?<=\d)(?:,|\{,\}|\\,|\\!|[\u00a0\u202f\u2009])(?=\d{3}(?!\d))")
 # A minus belongs to the number unless a digit, letter or bracket stands right before it, as in 5-3.
 _NUMBER = re.compile(r"(?:(?<![\w)\]])[-\u2212])?\d+(?:\.\d+)?|(?<!\d)\.\d+")
+# A box that holds a fraction alone; elsewhere "3/4 of the 8 eggs" would be read as an answer.
+_FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 _SIGN_THEN_UNIT = re.compile(r"([-\u2212])\s*(?:\\?[$]|[€£])\s*(?=\d)")
 
 _ANSWER_LINE = re.compile(r"[^\w\n]*(?:(?:the )?(?:final )?answer(?: is)?[^\w\n]*)?\d", re.IGNORECASE)
@@ -98,6 +100,9 @@ def last_number(text: str) -> Fraction | None:
     thousands separators, currency signs and units are ignored, `18.00` is 18.
     """
     for part in _places(text):
+        fraction = _FRACTION.fullmatch(part.strip())
+        if fraction and int(fraction[2]):
+            return Fraction(int(fraction[1]), int(fraction[2]))
         clean = _SIGN_THEN_UNIT.sub(r"\1", _GAP.sub("", part))
         found = _NUMBER.findall(clean)
         if found:
@@ -163,6 +168,11 @@ def _math_verify(text: str, target: str) -> Grade:
     gold = math_verify.parse(f"${target}$", parsing_timeout=limit)
     found = math_verify.parse(text, parsing_timeout=limit)
     right = math_verify.verify(gold, found, timeout_seconds=limit)
+    box = last_boxed(text)
+    if not right and box is not None and text.count("\\boxed{") > 1:
+        # Several boxes are read as one set; MATH's own rule is that the last one is the answer.
+        found = math_verify.parse(f"$\\boxed{{{box}}}$", parsing_timeout=limit)
+        right = math_verify.verify(gold, found, timeout_seconds=limit)
     return Grade(float(right), str(found[-1]) if found else "")
 
 
