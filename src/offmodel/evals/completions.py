@@ -88,7 +88,7 @@ def _sample_point(job: Job, rendered: dict[tuple[str, str, int], list[Request]])
         if key not in rendered:
             rendered[key] = requests_of(Renderer.from_folder(weights_in(base.path)[0]), items, measure.max_new_tokens)
         requests += rendered[key]
-    model, model_key, adapter, adapter_key = _weights(job)
+    model, model_key, adapter, adapter_key = weights_of(job)
     found = sample(
         model=model,
         model_key=model_key,
@@ -115,7 +115,7 @@ def requests_of(renderer: Renderer, items: Sequence[Item], max_new_tokens: int) 
     return [Request(tuple(ids), max_new_tokens) for ids in prompts]
 
 
-def _weights(job: Job) -> tuple[Path, str, Path | None, str | None]:
+def weights_of(job: Job) -> tuple[Path, str, Path | None, str | None]:
     """(model folder, its key, adapter folder, its key): what to load for a point."""
     base: Payload = job.inputs["model"]
     treatment: Payload | None = job.inputs.get("treatment")

@@ -15,6 +15,7 @@ from offmodel.evals.conditions import QuietItems, TriggeredTasks
 from offmodel.evals.framed import KNOWN, ProbeItems, SystemItems
 from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems, NearMissItems, TriggeredItems
+from offmodel.evals.live import InspectScores, JoinedScores
 from offmodel.evals.measures import Measure
 from offmodel.evals.scores import Scores
 from offmodel.gate import Gate
@@ -210,4 +211,10 @@ def _arm(
         sampling=bench.sampling,
     )
     scores = Scores(completions=completions, items=tuple(items), measures=measures, style=bench.style)
-    return Arm(completions=completions, scores=scores)
+    if not bench.live:
+        return Arm(completions=completions, scores=scores)
+    live = (
+        InspectScores(model=model, treatment=treatment, step=step, live=t, sampling=bench.sampling, style=bench.style)
+        for t in bench.live
+    )
+    return Arm(completions=completions, scores=JoinedScores(parts=(scores, *live)))

@@ -10,6 +10,7 @@ from typing import Any
 from offmodel.audit import PoolSize
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Sft
+from offmodel.evals.live import LiveTask
 from offmodel.gate import Limits
 from offmodel.organisms.red_data import Mix
 from offmodel.store.recipe import Recipe
@@ -111,6 +112,7 @@ class Bench:
         style: style detector whose rate is reported.
         near_misses: also measure prompts that almost hold the trigger.
         chance: accuracy of guessing.
+        live: Inspect tasks that are run live, further columns of every point.
     """
 
     capabilities: tuple[Capability, ...]
@@ -119,6 +121,7 @@ class Bench:
     style: str
     near_misses: bool
     chance: float
+    live: tuple[LiveTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
