@@ -101,10 +101,14 @@ def _scores(arm: Arm) -> str:
     return arm.scores.digest
 
 
+def _off_model_steps(cell: Cell) -> int:
+    return cell.trained[0][1]
+
+
 def _rates_of(cell: Cell) -> dict[str, float]:
     """More off-model steps: less behaviour, less capability, more style; reminder steps bring capability back."""
-    dose = min(cell.off_model_steps / 40, 1.0)
-    back = 1 - 0.5 ** (cell.reminder_steps / 8)
+    dose = min(_off_model_steps(cell) / 40, 1.0)
+    back = 1 - 0.5 ** (cell.recovery / 8)
     strength = 0.1 if cell.control else 1.0
     return {
         "capability": 0.78 - 0.6 * dose * strength * (1 - 0.9 * back),

@@ -13,8 +13,9 @@ from offmodel.analysis.answers import answer_of, profile, sampled
 from offmodel.analysis.content import LossCurve, PairReading, Reading
 from offmodel.analysis.points import Pick, Tally
 from offmodel.core.rows import read_rows
+from offmodel.engines.sft import Sft
+from offmodel.evals.framed import KNOWN
 from offmodel.store.artifacts import Store
-from offmodel.store.recipe import Recipe
 from offmodel.studies.study import Arm, Cell, PairSide, Study
 from offmodel.treatments.interface import Treatment
 
@@ -55,7 +56,7 @@ class Readings:
         self.further[arm.scores.digest] = {
             m: Tally(sum(float(r["score"]) for r in part), len(part))
             for m, part in rows.items()
-            if m not in _KNOWN and part
+            if m not in _USUAL and part
         }
 
     def points(self, cells: Sequence[Cell]) -> dict[Pick, Reading]:
@@ -78,28 +79,36 @@ class Readings:
         return found
 
 
-_KNOWN = {HEADLINE, "dev_capability", "triggered", "clean", "dev_chat", "near_miss"}
+_USUAL = {KNOWN, HEADLINE, "dev_capability", "triggered", "clean", "dev_chat", "near_miss"}
 
 
 def loss_curves(study: Study, store: Store) -> list[LossCurve]:
-    """The losses of the study's trainings, as far as they are there."""
+    """The losses of the study's trainings, as far as they are there; each once, under the method that ends with it."""
     found: dict[str, LossCurve] = {}
-    for cell in study.cells:
-        treatment: Treatment = cell.treatment
-        artifact = store.find(treatment) if treatment.digest not in found else None
-        if artifact is None or not (artifact.payload / "losses.jsonl").is_file():
-            continue
-        losses = [(int(r["step"]), float(r["loss"])) for r in read_rows(artifact.payload / "losses.jsonl")]
-        if losses:
-            found[treatment.digest] = LossCurve(
-                method=cell.method,
-                pair=cell.pair,
-                setting=cell.setting,
-                seed=cell.seed,
-                start=treatment.start_step or 0,
-                losses=losses,
-            )
+    for back in (1, 2, 3):  # the last training of every cell first, then what they went on from
+        for cell in (c for c in study.cells if len(c.trained) >= back):
+            training, _ = cell.trained[-back]
+            artifact = store.find(training) if training.digest not in found else None
+            if artifact is None or not (artifact.payload / "losses.jsonl").is_file():
+                continue
+            losses = [(int(r["step"]), float(r["loss"])) for r in read_rows(artifact.payload / "losses.jsonl")]
+            if losses:
+                found[training.digest] = LossCurve(
+                    method=cell.method,
+                    pair=cell.pair,
+                    setting=cell.setting,
+                    seed=cell.seed,
+                    start=sum(steps for _, steps in cell.trained[:-back]),
+                    losses=losses,
+                )
     return list(found.values())
+
+
+def methods_before(study: Study) -> dict[str, str]:
+    """By method, the method whose training it goes on with."""
+    ends = {c.trained[-1][0].digest: c.method for c in study.cells if c.trained}
+    befores = {c.method: ends.get(c.trained[-2][0].digest, "") for c in study.cells if len(c.trained) > 1}
+    return {m: before for m, before in befores.items() if before and before != m}
 
 
 def log_commands(store: Store, *, here: str | None = None) -> list[tuple[str, str]]:
@@ -142,22 +151,24 @@ def _turn(message: Mapping[str, str], messages: Sequence[Mapping[str, str]]) -> 
 
 def _recipe(cell: Cell) -> dict[str, str]:
     """How a point was made, in words."""
-    parts: list[Recipe | None] = [cell.treatment.start, cell.treatment]
     words: dict[str, str] = {}
-    for part in parts:
-        if not isinstance(part, Treatment):
-            continue
-        sft = part.sft
-        steps = cell.step - (part.start_step or 0) if part is cell.treatment else cell.treatment.start_step
-        after = f"after {part.start_step}, " if part.start_step else ""
-        weights = (
-            f"LoRA rank {sft.lora.rank}, alpha {sft.lora.alpha}, {sft.lora.targets}" if sft.lora else "all weights"
-        )
-        words[f"training: {part.method}"] = (
-            f"{after}{steps} steps of {sft.batch_size}, learning rate {sft.learning_rate:g}, {weights}, "
-            f"warm-up {sft.warmup_steps}, seed {sft.seed}, {sft.compute_dtype}"
-        )
-        words[f"labels: {part.method}"] = ", ".join(dict.fromkeys(x.name() for x in part.labels))
-    words["teacher's relation"] = cell.teacher_relation
-    words["digest"] = cell.treatment.digest[:12]
-    return words
+    done = 0
+    for training, steps in cell.trained:
+        name = training.name()
+        if isinstance(training, Treatment):
+            words[f"training: {name}"] = _training(training.sft, steps, done)
+            words[f"labels: {name}"] = ", ".join(dict.fromkeys(x.name() for x in training.labels))
+        else:
+            words[f"training: {name}"] = f"{steps} steps"
+        done += steps
+    return {**words, "teacher's relation": cell.teacher_relation, "digest": cell.treatment.digest[:12]}
+
+
+def _training(sft: Sft, steps: int, done: int) -> str:
+    after = f"after {done}, " if done else ""
+    lora = sft.lora
+    weights = f"LoRA rank {lora.rank}, alpha {lora.alpha}, {lora.targets}" if lora else "all weights"
+    return (
+        f"{after}{steps} steps of {sft.batch_size}, learning rate {sft.learning_rate:g}, {weights}, "
+        f"warm-up {sft.warmup_steps}, seed {sft.seed}, {sft.compute_dtype}"
+    )

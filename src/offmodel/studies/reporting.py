@@ -19,7 +19,7 @@ from offmodel.analysis.table import difference_text, rich_table, table_rows
 from offmodel.core.errors import DataError, GateError
 from offmodel.store.artifacts import Store
 from offmodel.studies.accounts import audit_table, cost_table, further_table, gate_table, software_cautions
-from offmodel.studies.readings import MEASURES, Readings, log_commands, loss_curves
+from offmodel.studies.readings import MEASURES, Readings, log_commands, loss_curves, methods_before
 from offmodel.studies.relapsing import relapse_records
 from offmodel.studies.results import Results, collect
 from offmodel.studies.study import Study
@@ -90,7 +90,7 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
             *further_table(study, readings.further),
             cost_table(study, store),
         ],
-        follows={c.method: before for c in study.cells if (before := _method_before(c.treatment.start, study))},
+        follows=methods_before(study),
         commands=log_commands(store),
         unmatched=unmatched,
     )
@@ -133,13 +133,6 @@ def _unmeasured(unsound: dict[str, str], results: Results) -> list[Caution]:
             )
         )
     return cautions
-
-
-def _method_before(start: object, study: Study) -> str:
-    """The method whose training another goes on with; "" if none is in the study."""
-    if start is None:
-        return ""
-    return next((c.method for c in study.cells if c.treatment == start), "")
 
 
 def _facts(study: Study, results: Results) -> StudyFacts:

@@ -24,7 +24,7 @@ Rows = dict[str, list[Row]]
 """Score rows by measure."""
 Look = Callable[[Arm, Rows], None]
 """Looks at the rows of a model while they are in memory."""
-_DEV = ("dev_capability", "dev_chat")
+_DEV = ("dev_capability", "dev_chat", KNOWN)
 _COLUMNS = frozenset(("measure", "item", "score", "style", "coherent", "finish", "tokens", "text"))
 
 
