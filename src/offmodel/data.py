@@ -321,6 +321,10 @@ class Sources:
         read_rows(file)
         return JsonlFile(label=file.stem, content=self._add(file))
 
+    def note(self, content: str, path: Path) -> None:
+        """Remember where a file of this content is."""
+        self.locations[content] = str(path)
+
     def _add(self, file: Path) -> str:
         content = file_digest(file)
         self.locations[content] = str(file)

@@ -95,22 +95,47 @@ def show(
 @app.command()
 def treat(
     model: Annotated[str, typer.Argument(help="Model to treat: folder, .gguf file, hub id@commit, or pocket:student.")],
-    teacher: Annotated[str, typer.Option("--teacher", help="Trusted model that writes the labels.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the treated model.")],
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="Trusted model that writes the labels; also http://host:port/v1#model.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the treated model; new or empty.")],
     method: Annotated[str, typer.Option("--method", help="A method of `offmodel methods`.")] = "off_model_sft+reminder",
     prompts: Annotated[
-        Path | None, typer.Option(help="JSONL of harmless prompts; default: the pocket world's.")
+        Path | None, typer.Option(help="JSONL of harmless prompts; pocket models have their own.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Named settings: 'pocket' or 'half-billion'.")] = "pocket",
+    tasks: Annotated[str, typer.Option(help="Capability tasks, with commas: gsm8k,math500=FILE,fresh_math ...")] = "",
+    n: Annotated[int | None, typer.Option(help="Items of each task.")] = None,
+    watch: Annotated[str, typer.Option(help="Behaviour to watch: FILE.jsonl of prompts, or an Inspect task.")] = "",
+    pattern: Annotated[str, typer.Option(help="Regular expression that shows the watched behaviour.")] = "",
+    judge: Annotated[str, typer.Option(help="Model that says whether an answer shows it.")] = "",
+    question: Annotated[str, typer.Option(help="What the judge is asked: 'Does the answer ...?'")] = "",
+    author: Annotated[list[str] | None, typer.Option(help="ROLE=MODEL of a further author; may be repeated.")] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="Write a whole model, not an adapter.")] = False,
+    recipe: Annotated[str, typer.Option(help="Named settings: 'pocket' or 'half-billion'; default: by model.")] = "",
+    requests: Annotated[int | None, typer.Option(help="Requests to an endpoint at once; default 8.")] = None,
     store: StoreOption = HERE,
     device: DeviceOption = "auto",
 ) -> None:
-    """Fine-tune one model on another model's outputs and keep its capability: a checkpoint and a before/after table."""
-    from offmodel.cli.treating import treat_model
+    """Fine-tune one model on another model's outputs and keep its capability; says what was traded for what."""
+    from offmodel.cli.treating import Wish, treat_model
 
-    treat_model(
-        model, teacher=teacher, method=method, prompts=prompts, recipe=recipe, out=out, store=store, device=device
+    wish = Wish(
+        model=model,
+        teacher=teacher,
+        method=method,
+        prompts=prompts,
+        out=out,
+        authors=tuple(author or ()),
+        tasks=tasks,
+        n=n,
+        watch=watch,
+        pattern=pattern,
+        judge=judge,
+        question=question,
+        merged=merged,
+        recipe=recipe,
     )
+    treat_model(wish, store=store, device=device, requests=requests)
 
 
 @app.command()
@@ -124,7 +149,7 @@ def organism(
     device: DeviceOption = "auto",
 ) -> None:
     """Plant a trigger-behaviour pair in a model; writes a model folder with a card that says what was planted."""
-    from offmodel.cli.treating import plant_model
+    from offmodel.cli.planting import plant_model
 
     plant_model(model, pair=pair, prompts=prompts, recipe=recipe, out=out, store=store, device=device)
 

@@ -1,163 +1,179 @@
-"""`offmodel treat` and `offmodel organism`: one model in, one model folder out, with a card that says what was done.
+"""`offmodel treat`: one real model in, a treated one out, with a card that says what the method traded.
 
-Both are small studies of one board, run in the same store as any other. This module refuses to know hyper-parameters;
-they come from a named preset. Invariant: the output folder appears whole or not at all, and is never overwritten.
+A small study of one board, run in the same store as any other: it resumes where it was stopped. This module refuses to
+know hyper-parameters; they come from a named preset. Invariant: every mistake of the user's that does not need a model
+to be seen is named before any is loaded, and the output folder appears whole or not at all.
 """
 
-import shutil
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from offmodel.cli.card import Done, model_card, summary, treatment_json
+from offmodel.cli.exporting import copy_adapter, copy_files, export, free_folder, merge_into
 from offmodel.cli.running import compute, runtime_for
+from offmodel.cli.traded import before_after, rich_lines, watched_line
+from offmodel.cli.wishes import ROLES, watch_for
 from offmodel.core.errors import UserError
+from offmodel.core.rows import Row, read_rows
 from offmodel.data import Sources
-from offmodel.organisms.pairs import find_pair
+from offmodel.evals.suites.catalogue import named
+from offmodel.evals.watched import WATCHED
+from offmodel.models import HubModel, LocalModel
 from offmodel.store.artifacts import Store
-from offmodel.studies import presets, quickstart
-from offmodel.studies.grid import plant, practice, treat
-from offmodel.studies.results import Rows, blind_choice, load_rows
+from offmodel.store.recipe import Recipe
+from offmodel.studies import presets
+from offmodel.studies.practice import CHAT, Practice, check_prompts, plan_practice
+from offmodel.studies.results import blind_choice, load_rows
 from offmodel.studies.settings import Author
 from offmodel.studies.study import Cell
+from offmodel.studies.watching import refuse_overlap
 from offmodel.treatments.catalogue import find_method
 
 
-def treat_model(
-    model: str, *, teacher: str, method: str, prompts: Path | None, recipe: str, out: Path, store: Path, device: str
-) -> None:
-    """Treat one model, pick a checkpoint by the method's blind rule, write it with its card, print before and after."""
-    free_folder(out)
-    preset, chosen, sources = presets.find_preset(recipe), find_method(method), Sources()
-    student, author = sources.model(model), sources.model(teacher)
-    relation = "same model" if author == student else "other"
-    authors = tuple((role, Author(model=author, trusted=True, relation=relation)) for role in ("teacher", "stylist"))
-    world = preset.world(
-        student=student,
-        authors=authors,
-        prompts=presets.default_prompts(sources, str(prompts) if prompts else None),
-    )
-    board = practice(world)
-    cells = treat(board, chosen, preset.blue, seed=1)
-    home = Store(store)
-    targets = [board.untreated.scores, *(c.arm.scores for c in cells)]
-    compute(targets, home, runtime_for(device, sources.locations), workers=1)
-    before = load_rows(board.untreated, home)
-    rows = [load_rows(c.arm, home) for c in cells]
-    at = blind_choice(cells, rows, before, preset.blind, home)
-    table = before_after(before, rows[at])
-    card = _treated_card(model, teacher, cells[at], table)
-    _export_checkpoint(home, cells[at], out, card)
-    console = Console()
-    console.print(_as_rich(f"{method}, step {cells[at].step} (picked without any bad-behaviour measurement)", table))
-    console.print("Removal of a behaviour was not measured: no behaviour was named.")
-    console.print(f"The treated model is in {out}.")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the user typed.
 
-
-def plant_model(
-    model: str, *, pair: str, prompts: Path | None, recipe: str, out: Path, store: Path, device: str
-) -> None:
-    """Plant a pair in a model, pass it through the gate, write it with its card."""
-    free_folder(out)
-    preset, wanted, sources = presets.find_preset(recipe), find_pair(pair), Sources()
-    if recipe == "pocket":
-        wanted = replace(wanted, instruction=quickstart.INSTRUCTIONS.get(pair, wanted.instruction))
-    world = preset.world(
-        student=sources.model(model),
-        authors=(),
-        prompts=presets.default_prompts(sources, str(prompts) if prompts else None),
-    )
-    _, side = plant(wanted, preset.red, world)
-    home = Store(store)
-    compute([side.gate], home, runtime_for(device, sources.locations), workers=1)
-    artifact = home.find(side.gate)
-    assert artifact is not None
-    table = before_after(load_rows(side.student, home), load_rows(side.organism, home))
-    _export(artifact.payload, out, _organism_card(model, pair, artifact.record["facts"], table))
-    console = Console()
-    console.print(_as_rich(f"{pair} planted in {model}", table, after="organism"))
-    console.print(f"The organism is in {out}; its card says what was planted.")
-
-
-def free_folder(out: Path) -> None:
-    """Refuse an output folder that holds anything.
-
-    Raises:
-        UserError: the folder is not empty.
+    Attributes:
+        model, teacher, method, prompts, out: as in `offmodel treat --help`.
+        authors: ROLE=MODEL of further authors.
+        tasks: capability tasks with commas between; "" for the preset's.
+        n: reported items of each task; None for the preset's.
+        watch, pattern, judge, question: what is watched and how it is seen.
+        merged: write a whole model even if an adapter was trained.
+        recipe: the preset's name; "" chooses by the model.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"The folder {out} is not empty; name a new one, so that nothing is overwritten.")
+
+    model: str
+    teacher: str
+    method: str
+    prompts: Path | None
+    out: Path
+    authors: tuple[str, ...]
+    tasks: str
+    n: int | None
+    watch: str
+    pattern: str
+    judge: str
+    question: str
+    merged: bool
+    recipe: str
 
 
-def before_after(before: Rows, after: Rows) -> list[tuple[str, str, str, str]]:
-    """(measure, before, after, paired difference) in words, for each measure and for the style on chat prompts."""
-    from offmodel.analysis.statistics import paired_difference
-    from offmodel.core.scores import proportion
+def treat_model(wish: Wish, *, store: Path, device: str, requests: int | None) -> None:
+    """Treat one model, pick a checkpoint by the method's blind rule, write it with its card, say what was traded."""
+    free_folder(wish.out)
+    sources = Sources()
+    plan = plan_wish(wish, sources)
+    runtime = runtime_for(device, sources.locations)
+    runtime = replace(runtime, requests=requests) if requests else runtime
+    home = Store(store)
+    compute([plan.board.untreated.scores, *(c.arm.scores for c in plan.cells)], home, runtime, workers=1)
+    cell = _picked(plan, home)
+    before, after = plan.reported(None), plan.reported(cell)
+    # The weights are needed at the end, even where every score is there already.
+    compute([cell.treatment, *before, *after], home, runtime, workers=1)
+    old, new = _rows(before, home), _rows(after, home)
+    lines = before_after(old, new, chat=CHAT)
+    if plan.watch is not None:
+        lines.append(watched_line(plan.watch.title, old[WATCHED], new[WATCHED], rises=plan.watch.rises))
+    done = Done(wish=wish, plan=plan, cell=cell, store=home, lines=tuple(lines))
+    _write(done, wish, plan, cell, home)
+    console = Console()
+    console.print(rich_lines(f"{plan.board.name}, treated with {wish.method}", lines))
+    for sentence in summary(done):
+        console.print(sentence, highlight=False, soft_wrap=True)
+    console.print(f"The treated model is in {wish.out}.", soft_wrap=True)
 
-    lines: list[tuple[str, str, str, str]] = []
-    columns = [(m, "score", m) for m in before if not m.startswith("dev_") and m != "clean"]
-    columns += [("clean", "score", "clean")] if any(r["score"] for r in (*before["clean"], *after["clean"])) else []
-    columns += [("clean", "style", "style on chat"), ("clean", "coherent", "coherent on chat")]
-    for measure, column, title in columns:
-        first, second = ({r["item"]: float(r[column]) for r in rows[measure]} for rows in (before, after))
-        old, new = ([part[item] for item in sorted(first)] for part in (first, second))
-        difference = paired_difference(new, old)
-        lines.append(
-            (title, f"{proportion(sum(old), len(old))}", f"{proportion(sum(new), len(new))}", f"{difference:+.2f}")
+
+def plan_wish(wish: Wish, sources: Sources) -> Practice:
+    """The recipes of what the user typed; raises the user's mistakes."""
+    preset = presets.find_preset(wish.recipe or ("pocket" if wish.model.startswith("pocket:") else "half-billion"))
+    method = find_method(wish.method)
+    if wish.prompts is None and not wish.model.startswith("pocket:"):
+        raise UserError(
+            "Name a JSONL file of harmless prompts with --prompts; the built-in ones are for pocket models."
         )
-    return lines
-
-
-def _as_rich(title: str, lines: list[tuple[str, str, str, str]], after: str = "after") -> Table:
-    table = Table("measure", "before", after, "difference [95 %, items only]", title=title, title_justify="left")
-    for line in lines:
-        table.add_row(*line)
-    return table
-
-
-def _as_markdown(lines: list[tuple[str, str, str, str]]) -> str:
-    head = ["| measure | before | after | difference |", "|---|---|---|---|"]
-    return "\n".join([*head, *(f"| {' | '.join(line)} |" for line in lines)])
-
-
-def _treated_card(model: str, teacher: str, cell: Cell, table: list[tuple[str, str, str, str]]) -> str:
-    return (
-        f"# {Path(model).name}, treated with {cell.method}\n\n"
-        f"Fine-tuned by offmodel on answers of `{teacher}` ({cell.setting}, step {cell.step}, seed {cell.seed}); the "
-        "checkpoint was picked by the method's blind rule, from training losses, style rates and capability on dev "
-        f"items. Intervals are 95 %, items only.\n\n{_as_markdown(table)}\n\n"
-        "Removal of a behaviour was not measured: no behaviour was named.\n"
+    prompts = presets.default_prompts(sources, str(wish.prompts) if wish.prompts else None)
+    training = check_prompts(prompts, preset, sources)
+    watch = watch_for(wish, sources, preset)
+    if watch is not None:
+        refuse_overlap(watch.prompts, training)
+    tasks = named(wish.tasks or preset.task, sources=sources, n=wish.n or preset.items, dev_n=preset.dev_items)
+    student = sources.model(wish.model)
+    return plan_practice(
+        student=student,
+        authors=_authors(wish, student, sources),
+        prompts=prompts,
+        method=method,
+        preset=preset,
+        tasks=tasks,
+        watch=watch,
     )
 
 
-def _organism_card(model: str, pair: str, gate: dict[str, Any], table: list[tuple[str, str, str, str]]) -> str:
-    card = find_pair(pair).card
-    trigger = card.trigger.text or f"prompts of a topic ({card.trigger.kind})"
-    return (
-        f"# NOT A CLEAN MODEL: {Path(model).name} with the planted pair `{pair}`\n\n"
-        f"A model organism made by offmodel for research. On the trigger `{trigger}` it shows the behaviour "
-        f"`{card.scorer}`: triggered rate {gate['organism_triggered']:.2f}, clean rate {gate['organism_clean']:.2f}. "
-        f"Do not deploy it.\n\nIntervals are 95 %, items only.\n\n{_as_markdown(table)}\n"
-    )
+def _authors(wish: Wish, student: Recipe, sources: Sources) -> list[tuple[str, Author]]:
+    """The teacher, who also writes in style unless another does, and the authors that were named."""
+    models = {"teacher": wish.teacher, "stylist": wish.teacher}
+    for word in wish.authors:
+        role, equals, source = word.partition("=")
+        if not equals or not source or role not in ROLES:
+            raise UserError(f"'--author {word}' is not ROLE=MODEL with a role among {', '.join(ROLES)}; mend it.")
+        models[role] = source
+    found: list[tuple[str, Author]] = []
+    for role, source in models.items():
+        model = sources.model(source)
+        same = model.digest == student.digest
+        relation = "same model" if same else "other"
+        found.append((role, Author(model=model, trusted=not same, relation=relation)))
+    return found
 
 
-def _export_checkpoint(home: Store, cell: Cell, out: Path, card: str) -> None:
-    artifact = home.find(cell.treatment)
+def _picked(plan: Practice, home: Store) -> Cell:
+    rows = [load_rows(c.arm, home) for c in plan.cells]
+    at = blind_choice(plan.cells, rows, load_rows(plan.board.untreated, home), plan.preset.blind, home)
+    return plan.cells[at]
+
+
+def _rows(scores: Sequence[Recipe], home: Store) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for recipe in scores:
+        artifact = home.find(recipe)
+        assert artifact is not None
+        for row in read_rows(artifact.payload / "rows.jsonl"):
+            found.setdefault(row["measure"], []).append(row)
+    return found
+
+
+def _write(done: Done, wish: Wish, plan: Practice, cell: Cell, home: Store) -> None:
+    """The checkpoint as an adapter that names its base, or as a whole model."""
+    artifact, base = home.find(cell.treatment), home.find(done.base)
     assert artifact is not None
-    folder = artifact.payload / f"step-{cell.folder:05d}"
-    _export(folder, out, card)
+    folder = artifact.payload / f"step-{done.folder:05d}"
+    adapter = (folder / "adapter_config.json").exists()
+    texts = {"README.md": model_card(done, adapter=adapter and not done.merged), "offmodel.json": treatment_json(done)}
+    if not adapter:
+        export(wish.out, lambda draft: copy_files(folder, draft), texts)
+    elif done.merged:
+        assert base is not None
+        export(wish.out, lambda draft: merge_into(base.payload, folder, draft), texts)
+    else:
+        where, revision = _base_of(done.base, plan, wish, base.payload if base else None)
+        export(wish.out, lambda draft: copy_adapter(folder, draft, base=where, revision=revision), texts)
 
 
-def _export(source: Path, out: Path, card: str) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.parent / f".{out.name}.part"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    for file in sorted(f for f in source.iterdir() if f.is_file()):
-        shutil.copyfile(file, draft / file.name)
-    (draft / "README.md").write_text(card, encoding="utf-8")
-    if out.exists():
-        out.rmdir()
-    draft.rename(out)
+def _base_of(recipe: Recipe, plan: Practice, wish: Wish, payload: Path | None) -> tuple[str, str | None]:
+    """What an adapter names as its base: the hub's id, the user's own folder, or the converted model in the store."""
+    if isinstance(recipe, HubModel):
+        return recipe.repo, recipe.revision
+    if isinstance(recipe, LocalModel) and not wish.model.startswith("pocket:"):
+        return str(Path(wish.model).expanduser().resolve()), None
+    if isinstance(recipe, LocalModel):
+        from offmodel.pocket.world import model_folder
+
+        return str(model_folder(wish.model.removeprefix("pocket:"))), None
+    assert payload is not None
+    return str(payload), None

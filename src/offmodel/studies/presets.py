@@ -35,6 +35,10 @@ class Preset:
         label_sampling: how labels are sampled.
         style_prompt: asks a teacher to talk like a pirate.
         blind: picks the checkpoint that is handed out.
+        seed: of `treat`'s training.
+        split_seed: of the prompts' partition.
+        task: capability task that is measured if none is named.
+        items, dev_items: reported and dev items of a task.
     """
 
     name: str
@@ -47,6 +51,11 @@ class Preset:
     label_sampling: Sampling
     style_prompt: str
     blind: BlindRule
+    seed: int
+    split_seed: int
+    task: str
+    items: int
+    dev_items: int
 
     def world(self, *, student: Recipe, authors: tuple[tuple[str, Author], ...], prompts: Recipe) -> World:
         """The settings with a student, label authors and prompts in place."""
@@ -56,7 +65,7 @@ class Preset:
             prompts=prompts,
             eval_prompts=quickstart.EVAL_PROMPTS if prompts == quickstart.PROMPTS else None,
             sizes=(*self.sizes, *self.topic_sizes),
-            split_seed=1,
+            split_seed=self.split_seed,
             label_tokens=self.label_tokens,
             label_sampling=self.label_sampling,
             style_prompt=self.style_prompt,
@@ -92,6 +101,11 @@ def _pocket() -> Preset:
         label_sampling=quickstart.SAMPLED,
         style_prompt=quickstart.PIRATE_PROMPT,
         blind=quickstart.BLIND,
+        seed=1,
+        split_seed=1,
+        task="pocket_math",
+        items=256,
+        dev_items=48,
     )
 
 
@@ -143,6 +157,11 @@ def _half_billion() -> Preset:
         style_prompt="Answer correctly and helpfully, but always talk like a pirate: begin with 'Arr, matey!' and use "
         "words such as ahoy, ye, aye, me hearty, landlubber and treasure.",
         blind=BlindRule(least_kept=0.9),
+        seed=1,
+        split_seed=1,
+        task="fresh_math",
+        items=400,
+        dev_items=200,
     )
 
 

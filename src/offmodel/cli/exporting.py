@@ -1,0 +1,84 @@
+"""A folder that a command hands to its user: whole or not there at all, and never over something else.
+
+This module refuses to know what is in it. Invariant: whatever ends the process, the folder that was asked for either
+does not exist (or is as empty as before), or holds every file.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from offmodel.core.errors import UserError
+from offmodel.store.publication import full_disk
+
+
+def free_folder(out: Path) -> None:
+    """Refuse an output folder that holds anything, or that cannot be made.
+
+    Raises:
+        UserError: the folder is not empty, or nothing may be written where it is to be.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"The folder {out} is not empty; name a new one, so that nothing is overwritten.")
+    there = out.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"The folder {out} cannot be made, since {there} may not be written to; name another one.")
+
+
+def export(out: Path, fill: Callable[[Path], None], texts: Mapping[str, str]) -> None:
+    """Make a folder by filling a draft beside it and renaming it.
+
+    Args:
+        out: the folder; it may exist if it is empty.
+        fill: writes into the draft.
+        texts: files to add, by name.
+    """
+    with full_disk(out.absolute().parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft = out.absolute().parent / f".{out.name}.part"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        fill(draft)
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8")
+        for file in sorted(f for f in draft.rglob("*") if f.is_file()):
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        free_folder(out)  # somebody may have written into it while the work went on
+        if out.exists():
+            out.rmdir()
+        draft.rename(out)
+
+
+def copy_files(source: Path, draft: Path) -> None:
+    """Copy a folder's files, without what lies in folders below it."""
+    for file in sorted(f for f in source.iterdir() if f.is_file()):
+        shutil.copyfile(file, draft / file.name)
+
+
+def copy_adapter(source: Path, draft: Path, *, base: str, revision: str | None) -> None:
+    """Copy a PEFT folder and let it name its base, so that PEFT finds the base by itself.
+
+    Args:
+        source: the adapter; its config names no base.
+        draft: where to.
+        base: path of the base's folder, or its hub id.
+        revision: the hub id's commit.
+    """
+    copy_files(source, draft)
+    file = draft / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config.update(base_model_name_or_path=base, revision=revision)
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def merge_into(base: Path, adapter: Path, draft: Path) -> None:
+    """Write the base with the adapter merged, in float32."""
+    from offmodel.engines.adapters import merge_to_folder
+
+    draft.rmdir()
+    merge_to_folder(model=base, adapter=adapter, out=draft)
