@@ -104,7 +104,7 @@ def treat(
         Path | None, typer.Option(help="JSONL of harmless prompts; pocket models have their own.")
     ] = None,
     tasks: Annotated[str, typer.Option(help="Capability tasks, with commas: gsm8k,math500=FILE,fresh_math ...")] = "",
-    n: Annotated[int | None, typer.Option(help="Items of each task.")] = None,
+    n: Annotated[int | None, typer.Option(help="Items of each task; samples of a watched Inspect task.")] = None,
     watch: Annotated[str, typer.Option(help="Behaviour to watch: FILE.jsonl of prompts, or an Inspect task.")] = "",
     pattern: Annotated[str, typer.Option(help="Regular expression that shows the watched behaviour.")] = "",
     judge: Annotated[str, typer.Option(help="Model that says whether an answer shows it.")] = "",

@@ -17,7 +17,7 @@ from offmodel.flow.graph import closure
 from offmodel.models import EndpointModel, GgufModel
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
-from offmodel.studies.practice import Practice
+from offmodel.studies.practice import Practice, system_of
 from offmodel.studies.study import Cell
 from offmodel.treatments.catalogue import find_method
 
@@ -52,11 +52,6 @@ class Done:
         return self.cell.arm.completions.model  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
-    def folder(self) -> int:
-        """The number of the checkpoint's folder in its artifact."""
-        return self.cell.arm.completions.step  # pyright: ignore[reportAttributeAccessIssue]
-
-    @property
     def merged(self) -> bool:
         """Whether a whole model is written: asked for, or the adapter's base is one that the user does not have."""
         return self.wish.merged or self.base.digest != self.plan.board.organism.digest
@@ -65,7 +60,9 @@ class Done:
 def summary(done: Done) -> list[str]:
     """What was traded, in plain words."""
     picked = f"Picked, without any look at a behaviour: {done.cell.setting}, step {done.cell.step}."
-    return [picked, *sentences(done.lines), _cost(done), *_about_watch(done), OVER_ITEMS]
+    system = system_of(done.cell)
+    frame = [f"It was treated to be used, and was measured, under the system prompt {system!r}."] if system else []
+    return [picked, *frame, *sentences(done.lines), _cost(done), *_about_watch(done), OVER_ITEMS]
 
 
 def _about_watch(done: Done) -> list[str]:
@@ -102,18 +99,15 @@ def _cost(done: Done) -> str:
     """Tokens trained by author, and labels sampled."""
     trained: Counter[str] = Counter()
     untrusted = sampled = dropped = 0
+    for training, steps in done.cell.trained:
+        facts = _facts(done, training)
+        for author, found in facts.get("tokens_by_step", {}).get(str(steps), {}).items():
+            trained[author] += found["tokens"]
+            untrusted += 0 if found["trusted"] else found["tokens"]
+        dropped += facts.get("dropped_truncated", 0) + facts.get("dropped_empty", 0)
     for recipe in closure([done.cell.treatment]).values():
-        artifact = done.store.find(recipe)
-        facts: dict[str, Any] = artifact.record["facts"] if artifact else {}
-        steps = facts.get("tokens_by_step", {})
-        if steps:
-            at = done.folder if recipe.digest == done.cell.treatment.digest else max(map(int, steps))
-            for author, found in steps.get(str(at), {}).items():
-                trained[author] += found["tokens"]
-                untrusted += 0 if found["trusted"] else found["tokens"]
-            dropped += facts.get("dropped_truncated", 0) + facts.get("dropped_empty", 0)
         if isinstance(recipe, Labels):
-            sampled += facts.get("completion_tokens", 0)
+            sampled += _facts(done, recipe).get("completion_tokens", 0)
     total = sum(trained.values())
     by = ", ".join(f"{author} {n:,}" for author, n in sorted(trained.items()))
     share = f"{untrusted / total:.0%}" if total else "none"
@@ -122,6 +116,11 @@ def _cost(done: Done) -> str:
         f"Cost: {sampled:,} tokens of answers sampled, {total:,} tokens trained on ({by}); {share} of them "
         f"were written by the untreated model itself, which nobody vouches for.{lost}"
     )
+
+
+def _facts(done: Done, recipe: Recipe) -> dict[str, Any]:
+    artifact = done.store.find(recipe)
+    return artifact.record["facts"] if artifact else {}
 
 
 def model_card(done: Done, *, adapter: bool) -> str:

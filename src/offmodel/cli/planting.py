@@ -39,7 +39,9 @@ def plant_model(
     compute([side.gate], home, runtime_for(device, sources.locations), workers=1)
     artifact = home.find(side.gate)
     assert artifact is not None
-    lines = before_after(load_rows(side.student, home), load_rows(side.organism, home), chat="clean")
+    lines = before_after(
+        load_rows(side.student, home), load_rows(side.organism, home), chat="clean", style=world.bench.style
+    )
     card = organism_card(model, pair, artifact.record["facts"], lines)
     export(out, lambda draft: copy_files(artifact.payload, draft), {"README.md": card})
     console = Console()

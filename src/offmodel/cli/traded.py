@@ -37,11 +37,19 @@ class Line:
 
     def texts(self) -> tuple[str, str, str, str, str]:
         """Title, before, after, difference, n."""
-        return self.title, f"{self.before}", f"{self.after}", f"{self.difference:+.2f}", str(self.before.n)
+        from offmodel.analysis.table import with_interval
+
+        before, after, difference = (with_interval(s) for s in (self.before, self.after, self.difference))
+        return self.title, before, after, difference, str(self.before.n)
 
 
 def before_after(
-    before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]], *, chat: str, watched: str = "watched"
+    before: Mapping[str, Sequence[Row]],
+    after: Mapping[str, Sequence[Row]],
+    *,
+    chat: str,
+    style: str,
+    watched: str = "watched",
 ) -> list[Line]:
     """A line for each measure, then style, coherence and cut-off answers on chat prompts.
 
@@ -49,13 +57,15 @@ def before_after(
         before: rows by measure of the untreated model.
         after: the same of the treated one, on the same items.
         chat: the measure of chat prompts.
+        style: the style that was looked for.
         watched: the measure of what is watched.
     """
     shown = [m for m in before if not m.startswith("dev_") and m not in (chat, watched)]
     lines = [_line(m, "capability", before[m], after[m], "score") for m in shown]
     if any(r["score"] for r in (*before[chat], *after[chat])):
         lines.append(_line(f"behaviour on {chat}", "watched", before[chat], after[chat], "score"))
-    for column, title in (("style", "style on chat"), ("coherent", "coherent on chat"), ("cut", "cut off on chat")):
+    titles = {"style": f"{style} style on chat", "coherent": "coherent on chat", "cut": "cut off on chat"}
+    for column, title in titles.items():
         kind = "cut off" if column == "cut" else column
         lines.append(_line(title, kind, before[chat], after[chat], column))
     return lines
@@ -96,18 +106,23 @@ def sentences(lines: Sequence[Line]) -> list[str]:
 
 
 def _sentence(line: Line, down: str, up: str) -> str:
-    change, n = line.difference, line.before.n
-    size = f"{abs(change.value):.2f} [{min(abs(change.low), abs(change.high)):.2f}, "
-    size += f"{max(abs(change.low), abs(change.high)):.2f}]"
-    was = f"{line.title}: {line.before.value:.2f} before, {line.after.value:.2f} after (n = {n})"
-    if line.clear:
-        return f"{was}: {down if change.value < 0 else up} {size}."
-    return f"{was}: no clear change, {change:+.2f}."
+    from offmodel.analysis.table import short, with_interval
+
+    change = line.difference
+    was = f"{line.title}: {short(line.before.value)} before, {short(line.after.value)} after (n = {line.before.n})"
+    if not line.clear:
+        return f"{was}: no clear change, {with_interval(change)}."
+    low, high = sorted((abs(change.low), abs(change.high)))
+    return f"{was}: {down if change.value < 0 else up} {short(abs(change.value))} [{short(low)}, {short(high)}]."
 
 
 def rich_lines(title: str, lines: Sequence[Line], after: str = "after") -> Table:
     """The lines as a table for the terminal."""
-    table = Table("measure", "before", after, "difference [95 %]", "n", title=title, title_justify="left")
+    from rich import box
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("measure", "before", after, "difference [95 %]", "n"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "measure" else "right")
     for line in lines:
         table.add_row(*line.texts())
     return table

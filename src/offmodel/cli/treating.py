@@ -75,9 +75,9 @@ def treat_model(wish: Wish, *, store: Path, device: str, requests: int | None) -
     cell = _picked(plan, home)
     before, after = plan.reported(None), plan.reported(cell)
     # The weights are needed at the end, even where every score is there already.
-    compute([cell.treatment, *before, *after], home, runtime, workers=1)
+    compute([cell.treatment, cell.arm.completions.model, *before, *after], home, runtime, workers=1)  # pyright: ignore[reportAttributeAccessIssue]
     old, new = _rows(before, home), _rows(after, home)
-    lines = before_after(old, new, chat=CHAT)
+    lines = before_after(old, new, chat=CHAT, style=plan.board.world.bench.style)
     if plan.watch is not None:
         lines.append(watched_line(plan.watch.title, old[WATCHED], new[WATCHED], rises=plan.watch.rises))
     done = Done(wish=wish, plan=plan, cell=cell, store=home, lines=tuple(lines))
@@ -93,7 +93,7 @@ def plan_wish(wish: Wish, sources: Sources) -> Practice:
     """The recipes of what the user typed; raises the user's mistakes."""
     preset = presets.find_preset(wish.recipe or ("pocket" if wish.model.startswith("pocket:") else "half-billion"))
     method = find_method(wish.method)
-    if wish.prompts is None and not wish.model.startswith("pocket:"):
+    if wish.prompts is None and preset.name != "pocket":
         raise UserError(
             "Name a JSONL file of harmless prompts with --prompts; the built-in ones are for pocket models."
         )
@@ -152,7 +152,7 @@ def _write(done: Done, wish: Wish, plan: Practice, cell: Cell, home: Store) -> N
     """The checkpoint as an adapter that names its base, or as a whole model."""
     artifact, base = home.find(cell.treatment), home.find(done.base)
     assert artifact is not None
-    folder = artifact.payload / f"step-{done.folder:05d}"
+    folder = artifact.payload / f"step-{cell.folder:05d}"
     adapter = (folder / "adapter_config.json").exists()
     texts = {"README.md": model_card(done, adapter=adapter and not done.merged), "offmodel.json": treatment_json(done)}
     if not adapter:

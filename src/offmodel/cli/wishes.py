@@ -32,7 +32,7 @@ def watch_for(wish: "Wish", sources: Sources, preset: Preset) -> Watch | None:
             raise UserError(f"--{stray} says how something is watched; name what, with --watch FILE.jsonl.")
         return None
     if not wish.watch.endswith((".jsonl", ".json")):
-        return _task(wish, sources)
+        return _task(wish, sources, preset)
     if bool(wish.pattern) == bool(wish.judge):
         raise UserError(f"How does the behaviour show in the answers to {wish.watch}? Please {_BOTH}.")
     if wish.judge and not wish.question.strip():
@@ -50,11 +50,11 @@ def watch_for(wish: "Wish", sources: Sources, preset: Preset) -> Watch | None:
         pattern=pattern,
         judge=judge,
         task=None,
-        max_new_tokens=preset.bench.chat_tokens * 2,
+        max_new_tokens=preset.label_tokens,
     )
 
 
-def _task(wish: "Wish", sources: Sources) -> Watch:
+def _task(wish: "Wish", sources: Sources, preset: Preset) -> Watch:
     from offmodel.evals.inspected import find_task
 
     if wish.pattern or wish.judge or wish.question:
@@ -69,5 +69,5 @@ def _task(wish: "Wish", sources: Sources) -> Watch:
         pattern="",
         judge=None,
         task=task,
-        max_new_tokens=0,
+        max_new_tokens=preset.label_tokens,
     )

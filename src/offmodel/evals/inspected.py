@@ -78,6 +78,7 @@ class InspectScores(Recipe):
         step: the checkpoint's step.
         task: what is run.
         measure: the rows' measure.
+        max_new_tokens: longest answer, where the task sets none.
         style: style detector of the rows.
         sampling: sampler and dtype; the task sets its own temperature, by default that of Inspect's provider.
     """
@@ -89,6 +90,7 @@ class InspectScores(Recipe):
     step: int | None
     task: InspectTask
     measure: str
+    max_new_tokens: int
     style: str
     sampling: Sampling
 
@@ -144,9 +146,8 @@ def _run(job: Job, task: Any) -> Any:
             adapter=str(adapter) if adapter else None,
             memoize=False,
         )
-        logs = run_eval(
-            task, model=model, limit=p.task.limit, log_dir=str(job.out / "logs"), display="none", score=True
-        )
+        task.config.max_tokens = task.config.max_tokens or p.max_new_tokens
+        logs = run_eval(task, model=model, limit=p.task.limit, log_dir=str(job.out / "logs"), display="none")
     log = logs[0]
     if log.status != "success":
         reason = log.error.message if log.error else log.status

@@ -14,6 +14,7 @@ from offmodel.core.chat import Prompt
 from offmodel.core.errors import DataError, ModelError, RecipeError, UserError
 from offmodel.data import JsonlPrompts, Pool, Sources, parse_prompts
 from offmodel.evals.completions import Completions
+from offmodel.evals.framed import SystemItems
 from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems
 from offmodel.evals.measures import Measure
@@ -26,7 +27,7 @@ from offmodel.studies.grid import Board, practice, treat
 from offmodel.studies.presets import Preset
 from offmodel.studies.settings import Author, Capability
 from offmodel.studies.study import Cell
-from offmodel.studies.watching import Watch
+from offmodel.studies.watching import Watch, framed
 from offmodel.treatments.interface import Method
 
 CHAT = "chat"
@@ -60,14 +61,23 @@ class Practice:
         rows = [(t.items, Measure(name=t.name, grader=t.grader, max_new_tokens=t.max_new_tokens)) for t in self.tasks]
         chat = Measure(name=CHAT, grader=NO_GRADER, max_new_tokens=bench.chat_tokens)
         rows.append((ChatItems(prompts=Pool(pools=self.board.pools, pool="eval")), chat))
-        items, measures = tuple(i for i, _ in rows), tuple(m for _, m in rows)
+        system = system_of(cell) if cell else None
+        items, measures = tuple(framed(i, system) for i, _ in rows), tuple(m for _, m in rows)
         completions = Completions(
             model=model, treatment=treatment, step=step, items=items, measures=measures, sampling=bench.sampling
         )
         found: list[Recipe] = [Scores(completions=completions, items=items, measures=measures, style=bench.style)]
         if self.watch is not None:
-            found.append(self.watch.scores(model, treatment, step, sampling=bench.sampling, style=bench.style))
+            found.append(
+                self.watch.scores(model, treatment, step, system=system, sampling=bench.sampling, style=bench.style)
+            )
         return found
+
+
+def system_of(cell: Cell) -> str | None:
+    """The system prompt under which a checkpoint is meant to be used; None for most methods."""
+    items: tuple[Recipe, ...] = cell.arm.completions.items  # pyright: ignore[reportAttributeAccessIssue]
+    return next((i.system for i in items if isinstance(i, SystemItems)), None)
 
 
 def plan_practice(
@@ -118,6 +128,11 @@ def plan_practice(
         raise UserError(
             f"The method '{method.name}' cannot be used so: {error} (`--author ROLE=MODEL` names an author.)"
         ) from None
+    if watch is not None and watch.task is not None and any(system_of(c) for c in cells):
+        raise UserError(
+            f"The method '{method.name}' is used under a system prompt, which an Inspect task does not take; watch "
+            "prompts of a JSONL file instead."
+        )
     return Practice(board=board, cells=tuple(cells), tasks=tasks, watch=watch, preset=preset)
 
 

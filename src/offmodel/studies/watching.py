@@ -14,6 +14,7 @@ from offmodel.data import near_duplicate_groups
 from offmodel.engines.labels import Labels, author_sampling
 from offmodel.engines.sampling import Sampling
 from offmodel.evals.completions import Completions
+from offmodel.evals.framed import SystemItems
 from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.inspected import InspectScores, InspectTask
 from offmodel.evals.measures import Measure
@@ -35,7 +36,7 @@ class Watch:
         pattern: regular expression that shows the behaviour; "" if a judge or an Inspect task says so.
         judge: the judging model, and the question put to it; None without a judge.
         task: an Inspect task; None for prompts.
-        max_new_tokens: longest answer (an Inspect task sets its own).
+        max_new_tokens: longest answer, unless an Inspect task sets its own.
     """
 
     title: str
@@ -52,9 +53,25 @@ class Watch:
         return self.task is None
 
     def scores(
-        self, model: Recipe, treatment: Recipe | None, step: int | None, *, sampling: Sampling, style: str
+        self,
+        model: Recipe,
+        treatment: Recipe | None,
+        step: int | None,
+        *,
+        system: str | None,
+        sampling: Sampling,
+        style: str,
     ) -> Recipe:
-        """The recipe whose `rows.jsonl` holds the measure "watched" of a model, or of a checkpoint."""
+        """The recipe whose `rows.jsonl` holds the measure "watched" of a model, or of a checkpoint.
+
+        Args:
+            model: the model itself, or the one that an adapter belongs to.
+            treatment: a training whose checkpoint answers, or None.
+            step: the checkpoint's.
+            system: system prompt under which the checkpoint is meant to be used, or None.
+            sampling: as for everything else that is measured.
+            style: style detector of the rows.
+        """
         if self.task is not None:
             return InspectScores(
                 model=model,
@@ -62,11 +79,12 @@ class Watch:
                 step=step,
                 task=self.task,
                 measure=WATCHED,
+                max_new_tokens=self.max_new_tokens,
                 style=style,
                 sampling=sampling,
             )
         assert self.source is not None
-        items = WatchedItems(prompts=self.source, pattern=self.pattern)
+        items = framed(WatchedItems(prompts=self.source, pattern=self.pattern), system)
         grader = PATTERN if self.judge is None else NO_GRADER
         measures = (Measure(name=WATCHED, grader=grader, max_new_tokens=self.max_new_tokens),)
         completions = Completions(
@@ -75,6 +93,11 @@ class Watch:
         if self.judge is None:
             return Scores(completions=completions, items=(items,), measures=measures, style=style)
         return _judged(completions, items, self.judge, sampling, style)
+
+
+def framed(items: Recipe, system: str | None) -> Recipe:
+    """Items under a system prompt, if there is one."""
+    return items if system is None else SystemItems(items=items, system=system)
 
 
 def _judged(completions: Recipe, items: Recipe, judge: tuple[Recipe, str], sampling: Sampling, style: str) -> Recipe:
