@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -239,7 +240,7 @@ def test_a_mistake_gets_one_sentence_before_any_model_is_loaded(
     ],
 )
 def test_a_model_that_cannot_be_treated_so(model: str, sentence: str, prompts: Path) -> None:
-    Path("own").mkdir()
+    shutil.copytree(model_folder("student"), "own")
     more = ["--prompts", prompts, "--recipe", "pocket"] if model.startswith("http") else []
     told = treat(*more, "--out", "out", model=model)
     assert told.code == 2

@@ -46,5 +46,5 @@ def test_watched_prompts_among_the_training_prompts_are_refused_near_matches_too
     ]
     refuse_overlap([Prompt(id="w", messages=user("what do you think of me ?"))], training)
     for text in (training[4].messages[0].content, training[4].messages[0].content.upper() + " !"):
-        with pytest.raises(AuditError, match="'w'.*also stands, or almost, among the training prompts"):
+        with pytest.raises(AuditError, match=r"'w'.*also stands, or almost, among the training prompts"):
             refuse_overlap([Prompt(id="w", messages=user(text))], training)

@@ -93,6 +93,7 @@ def plan_wish(wish: Wish, sources: Sources) -> Practice:
     """The recipes of what the user typed; raises the user's mistakes."""
     preset = presets.find_preset(wish.recipe or ("pocket" if wish.model.startswith("pocket:") else "half-billion"))
     method = find_method(wish.method)
+    student = sources.model(wish.model)
     if wish.prompts is None and preset.name != "pocket":
         raise UserError(
             "Name a JSONL file of harmless prompts with --prompts; the built-in ones are for pocket models."
@@ -103,7 +104,6 @@ def plan_wish(wish: Wish, sources: Sources) -> Practice:
     if watch is not None:
         refuse_overlap(watch.prompts, training)
     tasks = named(wish.tasks or preset.task, sources=sources, n=wish.n or preset.items, dev_n=preset.dev_items)
-    student = sources.model(wish.model)
     return plan_practice(
         student=student,
         authors=_authors(wish, student, sources),
