@@ -9,7 +9,7 @@ from toy_recipes import Number, Total
 from offmodel.flow.board import Board
 from offmodel.flow.graph import closure
 from offmodel.flow.plan import Cost
-from offmodel.flow.progress import Frames, Lines, duration, headline, terminal_watch
+from offmodel.flow.progress import Frames, Lines, duration, headline, speed_words, terminal_watch
 from offmodel.store.recipe import Recipe
 
 
@@ -104,6 +104,64 @@ def test_terminal_gets_a_table_and_a_file_gets_lines() -> None:
     assert "number/n3" in out.getvalue()
     assert "and 5 more" in out.getvalue()
     assert isinstance(terminal_watch(Console(file=io.StringIO())), Lines)
+
+
+def test_speeds_are_of_the_last_minute_and_need_facts() -> None:
+    clock = Clock()
+    numbers = [Number(seed=i) for i in range(5)]
+    state = board(clock, *numbers, number=1.0)
+    assert speed_words(state) == ""
+    clock.now += 10
+    state.finish(numbers[0].digest, 10.0, {"tokens": 5000})
+    state.finish(numbers[1].digest, 10.0, {"trained_tokens": 1000})
+    state.finish(numbers[2].digest, None, {"tokens": 99_000})  # another run's work is not this one's speed
+    assert state.speeds() == {"sampled": 500.0, "trained": 100.0}
+    assert speed_words(state) == "500 tokens sampled/s, 100 tokens trained/s"
+    clock.now += 30
+    state.finish(numbers[3].digest, 10.0, {"tokens": 1000})
+    assert state.speeds()["sampled"] == pytest.approx(6000 / 40)
+    clock.now += 61
+    assert state.speeds() == {}
+
+
+def test_what_runs_tells_its_own_speed() -> None:
+    clock = Clock()
+    numbers = [Number(seed=i) for i in range(2)]
+    state = board(clock, *numbers, number=1.0)
+    for number in numbers:
+        state.begin(number)
+    clock.now += 100  # waiting for the group's other members is no part of the speed
+    for done, loss in ((1, 2.0), (21, 1.5)):
+        state.tell(numbers[0].digest, done / 40, f"step {done} of 40, loss {loss:.3f}")
+        state.tell(numbers[1].digest, done / 40, f"{done} of 40 sampled")
+        clock.now += 5
+    state.tell(numbers[0].digest, 0.55, "step 22 of 40, loss 1.4")
+    assert [i.speed for i in state.running.values()] == ["2.1 steps/s", "4 sampled/s"]
+    state.tell(numbers[0].digest, 0.6, "writing")
+    assert state.running[numbers[0].digest].text == "writing"
+
+
+def test_kinds_are_counted_and_those_that_are_done_come_last() -> None:
+    a, b = Number(seed=1), Number(seed=2)
+    total = Total(parts=(a, b))
+    state = board(Clock(), total, number=1.0, total=1.0)
+    state.begin(a)
+    state.finish(a.digest, 1.0)
+    state.begin(b)
+    assert [(k.kind, k.done, k.running, k.left) for k in state.kinds()] == [("number", 1, 1, 1), ("total", 0, 0, 1)]
+    state.finish(b.digest, 1.0)
+    assert [k.kind for k in state.kinds()] == ["total", "number"]
+
+
+def test_a_typical_cost_is_called_a_guess_until_it_is_measured() -> None:
+    a, b = Number(seed=1), Number(seed=2)
+    clock = Clock()
+    state = Board(closure([a, b]), present=0, costs={"number": Cost(60.0, 1, "typical")}, workers=1, clock=clock)
+    assert "about 2 min 00 s left (a guess: number not measured here yet)" in headline(state)
+    state.finish(a.digest, 60.0)
+    clock.now += 2
+    assert "about 1 min 00 s left" in headline(state)
+    assert "guess" not in headline(state)
 
 
 def test_durations() -> None:

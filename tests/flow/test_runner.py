@@ -294,3 +294,13 @@ def test_overhead_of_a_task_is_small(tmp_path: Path) -> None:
     begun = time.process_time()  # wall time would measure the other tests' load
     go(store, *(Number(seed=i) for i in range(100)))
     assert (time.process_time() - begun) / 100 < 0.02
+
+
+def test_whoever_listens_is_told_of_every_finished_artifact(tmp_path: Path) -> None:
+    seen: list[str] = []
+    total = Total(parts=(Number(seed=1), Number(seed=2)))
+    store = Store(tmp_path / "store")
+    run([total], store=store, runtime=Runtime(), workers=0, finished=lambda a: seen.append(a.kind))
+    assert sorted(seen) == ["number", "number", "total"]
+    run([total], store=store, runtime=Runtime(), workers=0, finished=lambda a: seen.append(a.kind))
+    assert len(seen) == 3  # what was there before is not told again

@@ -123,7 +123,9 @@ def _publish(store: Store, recipe: Any, size: Size, rates: dict[str, float], dra
     out = space.payload
     out.mkdir(parents=True, exist_ok=True)
     if recipe.kind == "scores":
-        write_rows(out / "rows.jsonl", (r for m in recipe.measures for r in _rows(m.name, size, rates, draw)))
+        rows = [r for m in recipe.measures for r in _rows(m.name, size, rates, draw)]
+        write_rows(out / "rows.jsonl", rows)
+        facts = {"rows": len(rows), "means": {m.name: 0.5 for m in recipe.measures}}
     elif recipe.kind == "items":
         names = ("capability", "dev_capability", "clean", "dev_chat", "triggered")
         write_rows(out / "items.jsonl", (_item(m, k) for m in names for k in range(size.items)))

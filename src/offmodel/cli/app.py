@@ -28,6 +28,9 @@ WorkersOption = Annotated[int | None, typer.Option("--workers", help="Processes;
 StudyArgument = Annotated[str, typer.Argument(help="A study's name, or the path of a study file.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the report.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="FIELD=VALUE of a cell; may be repeated.")]
+TrackOption = Annotated[
+    str | None, typer.Option("--track", help="Send losses and scores to trackio or wandb as they come.")
+]
 # Workers inherit these: one progress display is enough, and forked tokenizers would warn.
 _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -65,11 +68,12 @@ def run(
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     only: OnlyOption = None,
+    track: TrackOption = None,
 ) -> None:
     """Compute what is missing of a study, then write its report."""
     from offmodel.cli.running import run_and_report
 
-    run_and_report(study, store=store, out=out, device=device, workers=workers, only=tuple(only or ()))
+    run_and_report(study, store=store, out=out, device=device, workers=workers, only=tuple(only or ()), track=track)
 
 
 @app.command()

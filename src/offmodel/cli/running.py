@@ -17,17 +17,25 @@ from offmodel.core.errors import OffmodelError, UserError
 from offmodel.flow.graph import select
 from offmodel.flow.plan import Plan, plan
 from offmodel.flow.progress import duration, terminal_watch
-from offmodel.flow.runner import run
+from offmodel.flow.runner import Finish, run
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe, Runtime
 from offmodel.studies.catalogue import load_study
 from offmodel.studies.study import Study
+from offmodel.studies.tracking import tracking
 
 _MOST_GRADERS = 6
 
 
 def run_and_report(
-    name: str, *, store: Path, out: Path, device: str, workers: int | None, only: tuple[str, ...]
+    name: str,
+    *,
+    store: Path,
+    out: Path,
+    device: str,
+    workers: int | None,
+    only: tuple[str, ...],
+    track: str | None = None,
 ) -> None:
     """Compute what is missing of a study, then write its report; a run that fails still reports what there is."""
     from offmodel.studies.resolving import check_measurable
@@ -38,13 +46,14 @@ def run_and_report(
     targets = sliced(study.targets, only)
     home = Store(store)
     many = workers if workers is not None else (study.workers if runtime.device == "cpu" else 1)
-    try:
-        compute(targets, home, runtime, workers=many, typical=study.typical)
-    except OffmodelError as error:
-        for note in getattr(error, "__notes__", ()):
-            Console(stderr=True).print(note, highlight=False)
-        Console(stderr=True).print(f"The run failed; `offmodel report {name}` shows what was measured before.")
-        raise
+    with tracking(track, study.name) as finished:
+        try:
+            compute(targets, home, runtime, workers=many, typical=study.typical, finished=finished)
+        except OffmodelError as error:
+            for note in getattr(error, "__notes__", ()):
+                Console(stderr=True).print(note, highlight=False)
+            Console(stderr=True).print(f"The run failed; `offmodel report {name}` shows what was measured before.")
+            raise
     write(study, home, out)
 
 
@@ -55,6 +64,7 @@ def compute(
     *,
     workers: int,
     typical: Mapping[str, tuple[float, float]] | None = None,
+    finished: Finish | None = None,
 ) -> None:
     """Run recipes with progress on standard error, and say what was computed."""
     console = Console(stderr=True)
@@ -69,6 +79,7 @@ def compute(
             beside=0 if runtime.device == "cpu" else max(1, min(_MOST_GRADERS, (os.cpu_count() or 2) - 2)),
             typical=typical or None,
             watch=terminal_watch(console),
+            finished=finished,
         )
     shared = f", {ran.shared} by another run" if ran.shared else ""
     console.print(

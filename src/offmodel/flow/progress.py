@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from offmodel.flow.board import Board
+from offmodel.flow.board import Board, Item
 
 _SECONDS_BETWEEN_FRAMES = 0.2
 _SECONDS_BETWEEN_LINES = 5.0
@@ -68,8 +68,13 @@ class Lines:
         now = self._clock()
         if now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
-            running = ", ".join(_words(i.label, i.fraction, i.text) for i in list(board.running.values())[:3])
-            print(f"{headline(board)}{f' | {running}' if running else ''}", file=self._file, flush=True)
+            running = ", ".join(_words(i) for i in list(board.running.values())[:3])
+            parts = [
+                headline(board),
+                *([speeds] if (speeds := speed_words(board)) else []),
+                *([running] if running else []),
+            ]
+            print(" | ".join(parts), file=self._file, flush=True)
 
     def close(self, board: Board) -> None:
         if board.total:
@@ -115,8 +120,14 @@ def headline(board: Board) -> str:
         elif forecast.unknown:
             parts.append(f"more than {duration(forecast.seconds)} left (no measure yet of {_some(forecast.unknown)})")
         else:
-            parts.append(f"about {duration(forecast.seconds)} left")
+            basis = f" (a guess: {_some(forecast.guessed)} not measured here yet)" if forecast.guessed else ""
+            parts.append(f"about {duration(forecast.seconds)} left{basis}")
     return ", ".join(parts)
+
+
+def speed_words(board: Board) -> str:
+    """Tokens a second, as far as recipes tell them; "" if none has finished within the last minute."""
+    return ", ".join(f"{speed:,.0f} tokens {word}/s" for word, speed in board.speeds().items())
 
 
 def duration(seconds: float) -> str:
@@ -134,14 +145,19 @@ def _frame(board: Board) -> Group:
     items = list(board.running.values())
     for item in items[:_ROWS]:
         bar = ProgressBar(total=1.0, completed=item.fraction, width=20)
-        table.add_row(Text(item.label, overflow="ellipsis", no_wrap=True), bar, Text(item.text, style="dim"))
+        told = ", ".join(x for x in (item.text, item.speed) if x)
+        table.add_row(Text(item.label, overflow="ellipsis", no_wrap=True), bar, Text(told, style="dim"))
     if len(items) > _ROWS:
         table.add_row(Text(f"and {len(items) - _ROWS} more", style="dim"), "", "")
-    return Group(table, Text(headline(board)))
+    counts = [f"{c.kind} {c.done}/{c.done + c.left}" for c in board.kinds()]
+    below = [Text("   ".join(counts), style="dim"), Text(headline(board))]
+    speeds = speed_words(board)
+    return Group(table, *below, *([Text(speeds)] if speeds else []))
 
 
-def _words(label: str, fraction: float, text: str) -> str:
-    return f"{label} {fraction:.0%}" + (f" ({text})" if text else "")
+def _words(item: Item) -> str:
+    told = ", ".join(x for x in (item.text, item.speed) if x)
+    return f"{item.label} {item.fraction:.0%}" + (f" ({told})" if told else "")
 
 
 def _some(kinds: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ everything that could be finished is.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from offmodel.core.errors import StoreError
@@ -26,6 +26,10 @@ from offmodel.store.workspace import tidy, work_key
 _TICK = 0.5
 _SECONDS_BETWEEN_LOOKS = 0.3
 _UNKNOWN_SECONDS = 1.0  # so that among kinds of unknown cost the longer chain still goes first
+
+
+Finish = Callable[[Artifact], None]
+"""Is told of a finished artifact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,7 @@ def run(
     beside: int = 0,
     typical: Typical | None = None,
     watch: Watch | None = None,
+    finished: Finish | None = None,
 ) -> Ran:
     """Compute what is missing of the targets.
 
@@ -67,6 +72,7 @@ def run(
         beside: further processes, on the CPU, for recipes that need no device; 0 gives the workers these too.
         typical: costs of kinds that the store has not measured, for the time remaining and the order.
         watch: shows progress; None shows nothing.
+        finished: told of every artifact as it is finished, by this run or another.
 
     Raises:
         OffmodelError: recipes failed; what does not need them was finished first. The first error is raised, with the
@@ -82,6 +88,7 @@ def run(
         agenda=Agenda(todo, chains(todo, seconds), split=workers > 0 and beside > 0),
         board=Board(todo, present=present, costs=costs, workers=workers),
         watch=watch or Silent(),
+        finished=finished,
     )
     tidy(store, everything.values())
     if todo:
@@ -109,6 +116,7 @@ class _Books:
     agenda: Agenda
     board: Board
     watch: Watch
+    finished: Finish | None = None
     computed: int = 0
     shared: int = 0
     looked: float = 0.0
@@ -158,7 +166,10 @@ def _book(books: _Books, event: Event) -> None:
         books.computed += event.seconds is not None
         books.shared += event.seconds is None
         agenda.finish(event.digest)
-        board.finish(event.digest, event.seconds)
+        artifact = books.store.find(agenda.todo[event.digest])
+        board.finish(event.digest, event.seconds, artifact.record["facts"] if artifact else None)
+        if artifact and books.finished:
+            books.finished(artifact)
     elif isinstance(event, Failed):
         agenda.fail(event.digest, event.error)
         board.give_up({event.digest} | agenda.stopped)
