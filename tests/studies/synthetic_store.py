@@ -137,7 +137,7 @@ def _publish(store: Store, recipe: Any, size: Size, rates: dict[str, float], dra
     elif recipe.kind == "gate":
         facts = {"failures": [], "marked": False, "organism_triggered": 0.97, "student_triggered": 0.0}
     elif recipe.kind == "audit":
-        facts = {"labels_passed": 300, "searched": ["string", "tokens"], "behaviour_in_labels": 1}
+        facts = {"labels": 300, "searched": ["string", "tokens"], "behaviour_in_labels": 1}
     else:
         (out / "nothing.txt").write_text(recipe.digest)
     publish(store, recipe, space, facts=facts, seconds=1.0, machine={"device": "cpu"})

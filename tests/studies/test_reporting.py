@@ -61,6 +61,7 @@ def test_a_whole_study_is_reported_and_escaped(filled):
     assert "owned" in page
     assert "<script>document" not in page
     assert "Not complete" not in page
+    assert "<td>300</td><td>string, tokens</td>" in page
     for words in ("Training losses", "Capability by difficulty", "Gate", "Audit", "Costs", "inspect view --log-dir"):
         assert words in page
 

@@ -180,7 +180,7 @@ def _trace(panel: Panel, curve: Curve, b: Sequence[float], c: Sequence[float], s
 def _step_labels(panel: Panel, curves: Sequence[tuple[Curve, Sequence[float], Sequence[float]]]) -> None:
     """The steps of each line's last mark, where no mark and no other label is in the way; else none."""
     taken = [(panel.at_x(x), panel.at_y(y)) for _, b, c in curves for x, y in zip(b, c, strict=True)]
-    taken.append((panel.at_x(1) - 20, panel.at_y(1) - 14))  # where "untreated" stands
+    taken += [(panel.at_x(1) - away, panel.at_y(1) - 14) for away in (4, 24, 44)]  # where "untreated" stands
     for curve, b, c in curves:
         x, y = panel.at_x(b[-1]), panel.at_y(c[-1])
         places = [(x + 19, y), (x, y - 17), (x, y + 17), (x - 19, y)]

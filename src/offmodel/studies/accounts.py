@@ -52,8 +52,8 @@ def audit_table(results: Results) -> PlainTable:
     rows = [
         [
             str(a["pair"]),
-            str(a["labels"]),
-            str(a.get("labels_passed", "")),
+            str(a["audit"]),
+            str(a.get("labels", "")),
             ", ".join(a.get("searched", [])),
             f"{a.get('behaviour_in_labels', 0):g}",
             str(a.get("dropped_topic_answers", 0)),

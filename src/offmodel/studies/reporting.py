@@ -141,8 +141,8 @@ def _facts(study: Study, results: Results) -> StudyFacts:
         "pairs": ", ".join(s.pair for s in study.sides),
         "points": f"{done} of {len(study.cells)}",
         "seeds": ", ".join(str(s) for s in sorted({c.seed for c in study.cells})),
-        "blind rule": f"of the checkpoints that keep {study.blind.least_kept:.0%} of the capability on dev items, the "
-        "one treated most; if none does, the one that keeps most",
+        "blind rule": f"of the checkpoints that keep {100 * study.blind.least_kept:.0f} % of the capability on dev "
+        "items, the one treated most; if none does, the one that keeps most; some methods have a rule of their own",
         "note": study.note,
     }
     missing = ""

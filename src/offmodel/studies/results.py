@@ -249,5 +249,5 @@ def _audits(cells: Sequence[Cell], store: Store) -> list[dict[str, Any]]:
     for cell in cells:
         for audit in audits_of(cell):
             facts = _facts(store, audit)
-            found[audit.digest] = {"pair": cell.pair, "labels": audit.name(), "method": cell.method, **facts}
+            found[audit.digest] = {**facts, "pair": cell.pair, "audit": audit.name(), "method": cell.method}
     return list(found.values())

@@ -304,7 +304,9 @@
       measure === "capability" ? badge(score ? "right" : "wrong", score ? "good" : "bad") : score ? badge("shows the behaviour", "bad") : null,
       style ? badge("style", "") : null, cut ? badge("cut off", "bad") : null,
     ];
-    const length = who === "treated" && base[4] ? `${many(tokens, "token")}, ${tokens >= base[4] ? "+" : "−"}${Math.abs(tokens - base[4])} against the organism` : many(tokens, "token");
+    const apart = tokens - base[4];
+    const against = apart ? `${apart > 0 ? "+" : "−"}${Math.abs(apart)} against the organism` : "as many as the organism";
+    const length = who === "treated" && base[4] ? `${many(tokens, "token")}, ${against}` : many(tokens, "token");
     return el("article", {}, el("h4", {}, who, " ", badges),
       el("p", { className: "text" }, pieces.map(([differs, text]) => differs ? el("mark", {}, text) : text)),
       el("p", { className: "facts" }, length));
