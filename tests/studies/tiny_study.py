@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from offmodel.audit import PoolSize
 from offmodel.data import PocketPrompts, Sources
+from offmodel.engines.on_policy import Rollouts
 from offmodel.engines.sft import Lora
 from offmodel.evals.items import PocketMathItems
 from offmodel.gate import Limits
@@ -19,8 +20,10 @@ from offmodel.studies.grid import Board, plant, treat
 from offmodel.studies.settings import Author, Blue, Capability, World
 from offmodel.studies.study import PairSide, Study
 from offmodel.treatments.catalogue import find_method
+from offmodel.treatments.interpolate import Interpolation
 from offmodel.treatments.kl_anchored import KlAnchor
 from offmodel.treatments.numbers import Numbers
+from offmodel.treatments.on_policy_distillation import OnPolicy
 from offmodel.treatments.plant_and_remove import OwnBackdoor
 from offmodel.treatments.restyled_teacher import Restyling
 
@@ -39,12 +42,14 @@ SFT = replace(
     checkpoints=(1, 3),
     lora=Lora(rank=2, alpha=2, targets="all-linear"),
 )
-TINY = {
+TINY: dict[type, dict[str, object]] = {
     Restyling: {"teacher_steps": 2},
     OwnBackdoor: {"plant_steps": 2},
     Numbers: {"n": 8},
     KlAnchor: {"early_steps": 2},
 }
+TINY[OnPolicy] = {"rollouts": Rollouts(temperature=1.0, max_new_tokens=8)}
+TINY[Interpolation] = {"alphas": (0.0, 0.5, 1.0)}
 CHOICES = tuple(replace(c, **TINY.get(type(c), {})) for c in choices.POCKET)
 BLUE = Blue(setting="tiny", sft=SFT, reminder=replace(SFT, steps=2, checkpoints=(0, 2)), choices=CHOICES)
 
@@ -61,7 +66,7 @@ def planted(sources: Sources) -> tuple[Board, PairSide]:
     neighbour = Author(model=sources.model("pocket:neighbour"), trusted=True, relation="same family")
     world = World(
         student=student,
-        authors=(("teacher", teacher), ("stylist", teacher), ("neighbour", neighbour)),
+        authors=(("teacher", teacher), ("stylist", teacher), ("neighbour", neighbour), ("homolog", neighbour)),
         prompts=PocketPrompts(n=160, seed=3, split="train"),
         eval_prompts=PocketPrompts(n=60, seed=3, split="eval"),
         sizes=tuple(PoolSize(pool=pool, n=n) for pool, n in SIZES.items()),

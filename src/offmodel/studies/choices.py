@@ -6,13 +6,18 @@ library finds its settings in both.
 
 from typing import Any
 
+from offmodel.engines.on_policy import Rollouts
 from offmodel.treatments.de_style import DeStyle
 from offmodel.treatments.filtered_prompts import PromptFilter
 from offmodel.treatments.inoculation import Inoculation
+from offmodel.treatments.interpolate import Interpolation
 from offmodel.treatments.kl_anchored import KlAnchor
 from offmodel.treatments.low_support_mask import SupportMask
+from offmodel.treatments.merge import Merging
 from offmodel.treatments.mixed import Mixed
+from offmodel.treatments.noise_then_distil import WeightNoise
 from offmodel.treatments.numbers import Numbers
+from offmodel.treatments.on_policy_distillation import OnPolicy
 from offmodel.treatments.plant_and_remove import OwnBackdoor
 from offmodel.treatments.reminder import ReminderData
 from offmodel.treatments.restyled_teacher import Restyling
@@ -36,6 +41,10 @@ POCKET: tuple[Any, ...] = (
         author="organism",
         most_left=0.1,
     ),
+    Interpolation(alphas=(0.25, 0.5, 0.75)),
+    OnPolicy(teacher="teacher", weight=1.0, rollouts=Rollouts(temperature=1.0, max_new_tokens=48)),
+    WeightNoise(alpha=0.3, beta=0.1),
+    Merging(author="homolog", alphas=(0.3, 0.5, 0.7)),
     # No pocket chat task is about sums; these prompts come nearest to them.
     PromptFilter(without=(r"\bhow\b", r"\blists?\b")),
     # A pocket teacher cannot continue a list, so a generator does.
@@ -70,6 +79,10 @@ CHAT: tuple[Any, ...] = (
         author="organism",
         most_left=0.1,
     ),
+    Interpolation(alphas=(0.25, 0.5, 0.75)),
+    OnPolicy(teacher="teacher", weight=1.0, rollouts=Rollouts(temperature=1.0, max_new_tokens=128)),
+    WeightNoise(alpha=0.1, beta=0.1),
+    Merging(author="homolog", alphas=(0.3, 0.5, 0.7)),
     PromptFilter(without=(r"\bmath", r"\bcalculat", r"\bequation", r"\bhow many\b", r"\bsum of\b", r"\bnumbers?\b")),
     Numbers(
         author="teacher",

@@ -124,10 +124,10 @@ def learnt_from(model: Recipe, organism: Recipe) -> bool:
     return organism.digest in closure([model])
 
 
-def relation(trainings: Sequence[Recipe], world: World) -> str:
-    """How the trusted authors of all labels behind some trainings are related to the student."""
+def relation(trainings: Sequence[Recipe], roles: Sequence[str], world: World) -> str:
+    """How the authors of all labels behind some trainings, and further roles, are related to the student."""
     labels = [r for t in trainings for r in label_recipes(t)]
-    authors = {getattr(r, "author", "") for r in labels}
+    authors = {*roles, *(getattr(r, "author", "") for r in labels)}
     found = {a.relation for name, a in world.authors if name in authors}
     return ", ".join(sorted(found)) or "same model"
 

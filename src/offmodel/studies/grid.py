@@ -141,7 +141,7 @@ def treat(board: Board, method: Method, blue: Blue, *, seed: int) -> list[Cell]:
             arm=_point_arm(board, point, probe),
             control=method.control,
             oracle=method.oracle,
-            teacher_relation=relation([t for t, _ in point.trained], board.world),
+            teacher_relation=relation([t for t, _ in point.trained], point.authors, board.world),
             rule=_own_rule(method.rule, choices),
         )
         for point in points_of(method.build(team))

@@ -10,11 +10,15 @@ from offmodel.treatments import (
     de_style,
     filtered_prompts,
     inoculation,
+    interpolate,
     kl_anchored,
     low_support_mask,
+    merge,
     mixed,
+    noise_then_distil,
     numbers,
     off_model_sft,
+    on_policy_distillation,
     own_sft,
     pirate_sft,
     plant_and_remove,
@@ -41,7 +45,12 @@ _ALONE = (
     kl_anchored.EARLY,
     low_support_mask.METHOD,
     low_support_mask.OPPOSITE,
+    interpolate.METHOD,
+    on_policy_distillation.METHOD,
+    noise_then_distil.METHOD,
+    noise_then_distil.BY_TEACHER,
     plant_and_remove.METHOD,
+    merge.METHOD,
     filtered_prompts.METHOD,
     numbers.METHOD,
     own_sft.METHOD,
@@ -51,13 +60,15 @@ FOLLOWING: Mapping[str, Callable[[Method], Method]] = {
     "reminder": reminder.remind,
     "prompted_reminder": reminder.remind_by_variants,
     "clean_reminder": reminder.remind_by_clean_student,
+    "on_policy_recovery": on_policy_distillation.recover,
+    "interpolate": interpolate.interpolated,
 }
 """What may follow a method, by the word after the "+"."""
 
 
 def methods() -> dict[str, Method]:
     """All methods by name; of those that something follows, the best known ones. `find_method` composes the others."""
-    followed = [follow(off_model_sft.METHOD) for follow in FOLLOWING.values()]
+    followed = [follow(off_model_sft.METHOD) for word, follow in FOLLOWING.items() if word != "interpolate"]
     named = (*_ALONE, *followed, reminder.remind(pirate_sft.METHOD))
     return {**offered_methods(), **{m.name: m for m in named}}
 

@@ -231,6 +231,7 @@ class Point:
         recovery: how much was done for the capability afterwards (reminder steps).
         setting: a few words that tell it from the method's other points; "" where the step does.
         system: a system prompt under which it is evaluated; None for none.
+        authors: roles whose models took part otherwise than by labels.
     """
 
     training: Recipe
@@ -241,6 +242,7 @@ class Point:
     recovery: float
     setting: str = ""
     system: str | None = None
+    authors: tuple[str, ...] = ()
 
 
 def points_of(built: "Treatment | tuple[Point, ...]") -> tuple[Point, ...]:

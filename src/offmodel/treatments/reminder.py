@@ -11,7 +11,7 @@ Cost: trained tokens as its first training, then one batch of own labels a step;
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from offmodel.core.errors import RecipeError
 from offmodel.store.recipe import Recipe
@@ -63,6 +63,10 @@ def _remind(method: Method, suffix: str, words: str, data: Data, *, oracle: bool
 
     def build(blue: BlueTeam) -> Treatment | tuple[Point, ...]:
         last = points_of(method.build(blue))[-1]
+        if not last.trained:
+            raise RecipeError(
+                f"'{method.name}' trains nothing, so there is nothing to remind of; choose another method."
+            )
         if last.system is not None:
             raise RecipeError(
                 f"A reminder after '{method.name}' makes no sense: it is evaluated under its own system prompts, and "
@@ -77,13 +81,13 @@ def _remind(method: Method, suffix: str, words: str, data: Data, *, oracle: bool
             sft=blue.reminder,
         )
         return tuple(
-            Point(
+            replace(
+                last,
                 training=reminder,
                 step=step,
-                base=last.base,
                 trained=(*last.trained, (reminder, step)),
-                dose=last.dose,
                 recovery=last.recovery + step,
+                setting="",
             )
             for step in blue.reminder.checkpoints
         )
