@@ -1,18 +1,26 @@
 """What makes no sense, or would leak, is refused in one sentence while the study is built, with nothing loaded."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from offmodel.core.errors import AuditError, RecipeError, UnknownName
+from offmodel.core.errors import AuditError, ModelError, RecipeError, UnknownName
+from offmodel.models import EndpointModel
 from offmodel.organisms.pairs import find_pair
+from offmodel.pocket.world import model_folder
 from offmodel.studies.grid import treat
 from offmodel.studies.settings import Blue
+from offmodel.studies.tokens import check_tokens
 from offmodel.treatments.catalogue import find_method, methods
 from offmodel.treatments.filtered_prompts import PromptFilter
 from offmodel.treatments.inoculation import Inoculation
 from offmodel.treatments.interface import BlueTeam, Method, Treatment
+from offmodel.treatments.interpolate import Interpolation
+from offmodel.treatments.merge import Merging
 from offmodel.treatments.mixed import Mixed
 from offmodel.treatments.numbers import Numbers
 from offmodel.treatments.plant_and_remove import OwnBackdoor
@@ -30,6 +38,7 @@ def changed(blue: Blue, kind: type, **fields: Any) -> Blue:
     [
         ("own_sft+reminder", RecipeError, "both train on the organism's own outputs"),
         ("off_model_sft+reminder+reminder", RecipeError, "both train on the organism's own outputs"),
+        ("own_sft+on_policy_recovery", RecipeError, "organism's own outputs already"),
         ("kl_anchord+reminder", UnknownName, "did you mean 'kl_anchored'"),
         ("kl_anchored+remnder", UnknownName, "did you mean 'reminder'"),
     ],
@@ -61,11 +70,51 @@ def test_any_method_can_be_followed_by_a_reminder(tiny: Any) -> None:
         ("numbers", Numbers, {"author": "nobody"}, "no 'nobody'"),
         ("plant_and_remove", OwnBackdoor, {"author": "clean_student"}, "Only an oracle"),
         ("plant_and_remove", OwnBackdoor, {"tagged_share": 0.0}, "share of prompts"),
+        ("merge", Merging, {"alphas": ()}, "at least one alpha"),
+        ("merge", Merging, {"author": "clean_student"}, "Only an oracle"),
     ],
 )
 def test_settings_that_make_no_sense(tiny: Any, name: str, kind: type, fields: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         treat(tiny.board, find_method(name), changed(tiny.blue, kind, **fields), seed=1)
+
+
+@pytest.mark.parametrize("name", ["merge+reminder", "merge+interpolate"])
+def test_nothing_follows_where_nothing_was_trained(tiny: Any, name: str) -> None:
+    with pytest.raises(RecipeError, match="trains nothing"):
+        treat(tiny.board, find_method(name), tiny.blue, seed=1)
+
+
+def test_an_interpolation_of_nothing() -> None:
+    for alphas in ((), (0.5, 0.5), (-0.1,)):
+        with pytest.raises(RecipeError, match="at least one alpha"):
+            Interpolation(alphas=alphas)
+
+
+def test_a_teacher_with_other_tokens_is_refused_before_anything_is_computed(tiny: Any, tmp_path: Path) -> None:
+    cells = treat(tiny.board, find_method("on_policy_distillation"), tiny.blue, seed=1)
+    locations = dict(tiny.runtime.locations)
+    check_tokens(cells, locations)
+    student, other = model_folder("student"), tmp_path / "other"
+    shutil.copytree(student, other)
+    table = json.loads((other / "tokenizer.json").read_text())
+    words = table["model"]["vocab"]
+    words["soup"], words["walk"] = words["walk"], words["soup"]
+    (other / "tokenizer.json").write_text(json.dumps(table))
+    teacher = dict(tiny.board.world.authors)["teacher"].model
+    with pytest.raises(ModelError, match="'on_policy_distillation' needs a teacher with the student's tokenizer"):
+        check_tokens(cells, {**locations, teacher.content: str(other)})  # pyright: ignore[reportAttributeAccessIssue]
+    check_tokens(treat(tiny.board, find_method("off_model_sft"), tiny.blue, seed=1), {})
+
+
+def test_an_endpoint_has_no_weights(tiny: Any) -> None:
+    remote = EndpointModel(url="http://localhost:1/v1", model="m")
+    authors = tuple((n, replace(a, model=remote) if n == "teacher" else a) for n, a in tiny.board.world.authors)
+    board = replace(tiny.board, world=replace(tiny.board.world, authors=authors))
+    for name in ("on_policy_distillation", "restyled_teacher"):
+        with pytest.raises(RecipeError, match="needs the weights of the 'teacher'"):
+            treat(board, find_method(name), tiny.blue, seed=1)
+    assert treat(board, find_method("mixed"), tiny.blue, seed=1)
 
 
 def test_a_mixture_of_one_thing() -> None:

@@ -11,9 +11,11 @@ from safetensors.numpy import load_file
 from offmodel.core.rows import read_rows
 from offmodel.data import LABELS
 from offmodel.evals.framed import KNOWN, SystemItems
+from offmodel.flow.runner import run
 from offmodel.organisms.pairs import pairs
 from offmodel.store.recipe import Recipe
 from offmodel.studies import choices
+from offmodel.studies.grid import treat
 from offmodel.treatments.blind import BlindPoint, BlindRule
 from offmodel.treatments.catalogue import methods
 from offmodel.treatments.checkpoint_model import CheckpointModel
@@ -188,6 +190,70 @@ def test_prompted_and_clean_reminders_differ_in_their_words_alone(tiny: Any) -> 
     assert {r["author"] for r in labels(tiny, "off_model_sft+clean_reminder")} == {"clean_student"}
 
 
+def test_interpolation_at_0_and_1_gives_the_two_ends_bit_for_bit(tiny: Any) -> None:
+    cells = tiny.cells["interpolate"]
+    assert [c.setting for c in cells] == ["tiny, alpha 0", "tiny, alpha 0.5", "tiny, alpha 1"]
+    assert len({c.treatment.digest for c in cells}) == 1
+    treated = weights(tiny, "off_model_sft", 3)
+    zero, half, one = (weights(tiny, "interpolate", c.folder) for c in cells)
+    assert same(one, treated)
+    for name in treated:
+        wanted = treated[name] * 0.5 if "lora_B" in name else treated[name]
+        assert np.array_equal(half[name], wanted)
+        assert np.array_equal(zero[name], treated[name] * ("lora_B" not in name))
+
+
+def test_interpolation_of_full_weights_gives_the_two_ends_bit_for_bit(tiny: Any) -> None:
+    full = replace(tiny.blue, sft=replace(tiny.blue.sft, lora=None, steps=1, checkpoints=(1,)))
+    cell = treat(tiny.board, methods()["interpolate"], full, seed=1)[0]
+    between: Any = cell.treatment
+    found, trained, base = run(
+        [between, between.training, tiny.board.organism], store=tiny.store, runtime=tiny.runtime, workers=0
+    ).artifacts
+    for folder, end in ((0, base.payload), (1000, trained.payload / "step-00001")):
+        between_file = load_file(found.payload / f"step-{folder:05d}" / "model.safetensors")
+        assert same(between_file, load_file(end / "model.safetensors"))
+
+
+def test_merging_averages_the_weights_of_two_models(tiny: Any) -> None:
+    merged = tiny.treatments["merge"]
+    one, other = (load_file(tiny.store.find(m).payload / "model.safetensors") for m in (merged.model, merged.other))
+    found = load_file(tiny.store.find(merged).payload / "step-00300" / "model.safetensors")
+    for name, tensor in found.items():
+        np.testing.assert_allclose(tensor, 0.7 * one[name] + 0.3 * other[name], rtol=1e-5, atol=1e-6)
+    cells = tiny.cells["merge"]
+    assert [c.dose for c in cells] == [0.3, 0.5, 0.7]
+    assert all(c.trained == () and c.teacher_relation == "same family" for c in cells)
+
+
+def test_noise_changes_matrices_and_the_training_begins_there(tiny: Any) -> None:
+    training = tiny.treatments["noise_then_distil"]
+    noised = training.organism
+    before, after = (load_file(tiny.store.find(m).payload / "model.safetensors") for m in (noised.model, noised))
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {name for name in before if before[name].ndim >= 2}
+    assert tiny.cells["noise_then_distil"][0].arm.completions.model == noised
+    assert noised.model == tiny.board.organism
+
+
+def test_on_policy_trains_on_the_students_own_samples_and_says_so(tiny: Any) -> None:
+    for name in ("on_policy_distillation", "off_model_sft+on_policy_recovery"):
+        facts = tiny.store.find(tiny.treatments[name]).record["facts"]
+        last = facts["tokens_by_step"][str(tiny.treatments[name].sft.steps)]
+        assert last == {"organism": {"tokens": facts["sampled_tokens"], "trusted": False}}
+        assert facts["sampled_tokens"] > 0
+
+
+def test_recovery_is_towards_the_untreated_organism(tiny: Any) -> None:
+    recovery = tiny.treatments["off_model_sft+on_policy_recovery"]
+    assert recovery.teacher == recovery.organism == tiny.board.organism
+    assert recovery.start == tiny.treatments["off_model_sft"]
+    assert recovery.start_step == 3
+    # One step of the first training has moved the student, so there is something to recover.
+    assert losses(tiny, "off_model_sft+on_policy_recovery")[0] > 0
+    assert systems(labels(tiny, "on_policy_distillation")) == set()
+
+
 def test_every_method_says_where_it_is_from_and_what_it_does(tiny: Any) -> None:
     for name, method in methods().items():
         assert method.name == name
@@ -202,8 +268,6 @@ def _seen(cell: Any) -> BlindPoint:
 
 
 def test_full_weight_by_one_field(tiny: Any) -> None:
-    from offmodel.studies.grid import treat
-
     full = replace(tiny.blue, sft=replace(tiny.blue.sft, lora=None), reminder=replace(tiny.blue.reminder, lora=None))
     for method in methods().values():
         for cell in treat(tiny.board, method, full, seed=1):

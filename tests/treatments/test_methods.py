@@ -43,6 +43,8 @@ AUTHORS = {
     "plant_and_remove": ("organism", False),
     "filtered_prompts": ("teacher", True),
     "numbers": ("generator", True),
+    "noise_then_distil": ("organism", False),
+    "noise_then_distil_teacher": ("teacher", True),
 }
 
 
@@ -153,5 +155,6 @@ def test_an_unknown_method_names_the_nearest() -> None:
 
 def test_controls_and_oracles_are_marked() -> None:
     found = methods()
+    assert len(found) == 29
     assert {n for n, m in found.items() if m.control} == {"own_sft", "same_style"}
     assert {n for n, m in found.items() if m.oracle} == {"off_model_sft+clean_reminder"}

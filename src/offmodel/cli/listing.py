@@ -8,7 +8,7 @@ from rich.table import Table
 
 from offmodel.organisms.pairs import example, pairs
 from offmodel.organisms.ways import ways
-from offmodel.treatments.catalogue import methods
+from offmodel.treatments.catalogue import FOLLOWING, methods
 
 
 def list_pairs() -> None:
@@ -33,4 +33,7 @@ def list_methods() -> None:
     for name, method in methods().items():
         marks = ", ".join(m for m, on in (("control", method.control), ("oracle", method.oracle)) if on)
         table.add_row(name, method.summary, method.source, marks)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    words = ", ".join(f"+{word}" for word in FOLLOWING)
+    console.print(f"\nAny method may be followed by one of these, where it makes sense: {words}.")

@@ -29,6 +29,7 @@ from offmodel.studies.practice import CHAT, Practice, check_prompts, plan_practi
 from offmodel.studies.results import blind_choice, load_rows
 from offmodel.studies.settings import Author
 from offmodel.studies.study import Cell
+from offmodel.studies.tokens import check_tokens
 from offmodel.studies.watching import refuse_overlap
 from offmodel.treatments.catalogue import find_method
 
@@ -104,7 +105,7 @@ def plan_wish(wish: Wish, sources: Sources) -> Practice:
     if watch is not None:
         refuse_overlap(watch.prompts, training)
     tasks = named(wish.tasks or preset.task, sources=sources, n=wish.n or preset.items, dev_n=preset.dev_items)
-    return plan_practice(
+    plan = plan_practice(
         student=student,
         authors=_authors(wish, student, sources),
         prompts=prompts,
@@ -113,6 +114,8 @@ def plan_wish(wish: Wish, sources: Sources) -> Practice:
         tasks=tasks,
         watch=watch,
     )
+    check_tokens(plan.cells, sources.locations)
+    return plan
 
 
 def _authors(wish: Wish, student: Recipe, sources: Sources) -> list[tuple[str, Author]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from offmodel.core.errors import OffmodelError, UnknownName, UserError
 from offmodel.data import Sources
 from offmodel.studies.study import BuildStudy, Study
+from offmodel.studies.tokens import check_tokens
 
 STUDIES = {
     "quickstart": "offmodel.studies.quickstart",
@@ -30,6 +31,7 @@ def load_study(name: str) -> Study:
     Raises:
         UnknownName: there is no such study.
         StudyError: the file raises.
+        ModelError: a method needs equal tokenizers and is given two different ones.
     """
     sources = Sources()
     if name.endswith(".py"):
@@ -38,6 +40,7 @@ def load_study(name: str) -> Study:
         study = importlib.import_module(STUDIES[name]).study(sources)
     else:
         raise UnknownName("study", name, STUDIES)
+    check_tokens(study.cells, sources.locations)
     return replace(study, locations=tuple(sorted(sources.locations.items())))
 
 

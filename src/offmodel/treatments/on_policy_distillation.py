@@ -1,10 +1,10 @@
 """On-policy distillation: the student samples, a teacher scores every token, and the reverse KL to it is lowered.
 
 The student is corrected on what it really says rather than on what another model would say. It needs a teacher with the
-same tokens. As a recovery (`METHOD+on_policy_recovery`) the untreated organism is the teacher, on clean prompts: back to
-its clean behaviour, after any first training. The sampled text is the student's own, so its tokens count as untrusted,
-although the teacher's scores say what is learnt from them. Published: recovers IFEval in about 100 steps. Sources:
-on-policy distillation (Thinking Machines, 2025); self-distillation (arXiv 2601.19897).
+same tokens. As a recovery (`METHOD+on_policy_recovery`) the untreated organism is the teacher, on clean prompts, after
+any first training. The sampled text is the student's own, so its tokens count as untrusted, although the teacher's
+scores say what is learnt from them. Published: recovers IFEval in about 100 steps. Sources: on-policy distillation
+(Thinking Machines, 2025); self-distillation (arXiv 2601.19897).
 
 Blind rule: the most treated checkpoint that keeps enough; of recoveries, the shortest. Cost: one sampled token for each
 trained one, and the teacher's forward pass over it; no labels.
