@@ -1,21 +1,19 @@
 """Do our graders say what the reference harnesses say? Each answer of a file, marked by ours and by theirs.
 
 References: Inspect's own scorers (`match(numeric=True)`, which inspect_evals' gsm8k uses; `choice()`, which its mmlu
-uses; `pattern`), lm-evaluation-harness (gsm8k strict-match and flexible-extract, minerva_math's
-math_verify, ifeval's strict and loose rules) and inspect_evals' math scorer. They are no dependencies of offmodel: run
-this in an environment that has `lm-eval[ifeval,math]==0.4.13`, `inspect_evals==0.26.0` and `if-verifiable` beside it:
+uses; `pattern`), lm-evaluation-harness (gsm8k strict-match and flexible-extract, minerva_math's math_verify,
+ifeval's strict and loose rules) and inspect_evals' math scorer. They are no dependencies of offmodel: run this in an
+environment that has `lm-eval[ifeval,math]==0.4.13`, `inspect_evals==0.26.0` and `if-verifiable` beside it:
 
     PYTHONPATH=src python benchmarks/grading_agreement.py docs/studies/grading
 
-The folder holds `outputs.jsonl` and `cases.jsonl`; `verdicts.jsonl` and `table.md` are written into it. Invariant: a
-verdict is a reference's own code on the untouched answer; nothing is cleaned for it.
+The folder holds `outputs.jsonl` and `cases.jsonl`; `verdicts.jsonl` is written into it, from which `grading_report.py`
+makes the page. Invariant: a verdict is a reference's own code on the untouched answer; nothing is cleaned for it.
 """
 
 import asyncio
 import json
-import re
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
@@ -138,6 +136,7 @@ def references() -> dict[str, dict[str, Verdict]]:
             "Inspect match(numeric)": by_inspect(match(numeric=True)),
             "lm-eval gsm8k flexible-extract": by_lm_eval_gsm8k("flexible-extract"),
             "lm-eval gsm8k strict-match": by_lm_eval_gsm8k("strict-match"),
+            "lm-eval minerva_math math_verify": by_minerva,
         },
         "math_verify": {
             "lm-eval minerva_math math_verify": by_minerva,
@@ -155,27 +154,8 @@ def ours(row: dict[str, Any]) -> float:
     return grade(GRADERS.get(row["grader"], row["grader"]), row["text"], row["target"]).score
 
 
-def table(rows: list[dict[str, Any]], verdicts: dict[str, dict[str, float]]) -> str:
-    """Agreement by source, grader and reference as Markdown."""
-    cells: defaultdict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
-    for row in rows:
-        for name, theirs in verdicts[row["id"]].items():
-            if name != "ours":
-                cells[row["source"], row["grader"], name].append((verdicts[row["id"]]["ours"], theirs))
-    lines = [
-        "| answers | our grader | reference | n | equal | ours alone right | reference alone right |",
-        "|---" * 7 + "|",
-    ]
-    for (source, grader, name), pairs in cells.items():
-        equal = sum(a == b for a, b in pairs)
-        more, less = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
-        share = f"{equal} ({100 * equal / len(pairs):.1f} %)"
-        lines.append(f"| {source} | `{grader}` | {name} | {len(pairs)} | {share} | {more} | {less} |")
-    return "\n".join(lines)
-
-
 def main(folder: Path) -> None:
-    """Mark everything, write verdicts and table, print the disagreements with the main references."""
+    """Mark everything; write the verdicts and the versions of who gave them."""
     rows = [row for name in FILES if (folder / name).is_file() for row in read_rows(folder / name)]
     known = references()
     verdicts = {
@@ -184,18 +164,9 @@ def main(folder: Path) -> None:
     }
     write_rows(folder / "verdicts.jsonl", ({"id": k, **v} for k, v in verdicts.items()))
     packages = ("lm-eval", "inspect_ai", "inspect_evals", "math-verify", "if-verifiable")
-    versions = ", ".join(f"{p} {version(p)}" for p in packages)
-    text = f"{table(rows, verdicts)}\n\nReferences: {versions}.\n"
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    print(text)
-    for row in rows:
-        found = verdicts[row["id"]]
-        apart = [n for n, v in found.items() if v != found["ours"]]
-        if apart:
-            end = re.sub(r"\s+", " ", row["text"])[-140:]
-            print(
-                f"{row['id']} ours {found['ours']:.0f}, not {', '.join(apart)}; target {row['target'][:30]!r}: {end!r}"
-            )
+    versions = {p: version(p) for p in packages}
+    (folder / "versions.json").write_text(json.dumps(versions, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(verdicts)} answers marked")
 
 
 if __name__ == "__main__":

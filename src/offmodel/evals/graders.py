@@ -43,6 +43,7 @@ _GAP = re.compile(r"(?<=\d)(?:,|\{,\}|\\,|\\!|[\u00a0\u202f\u2009])(?=\d{3}(?!\d
 _NUMBER = re.compile(r"(?:(?<![\w)\]])[-\u2212])?\d+(?:\.\d+)?|(?<!\d)\.\d+")
 # A box that holds a fraction alone; elsewhere "3/4 of the 8 eggs" would be read as an answer.
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
+_SUM = re.compile(r"\d\s*(?:[-+*/\u2212\u00d7\u00f7]|\\(?:times|cdot|div)\b)\s*\d")
 _SIGN_THEN_UNIT = re.compile(r"([-\u2212])\s*(?:\\?[$]|[€£])\s*(?=\d)")
 
 _ANSWER_LINE = re.compile(r"[^\w\n]*(?:(?:the )?(?:final )?answer(?: is)?[^\w\n]*)?\d", re.IGNORECASE)
@@ -114,7 +115,8 @@ def _places(text: str) -> list[str]:
     """Where to look for the final number, best first."""
     places = []
     box = last_boxed(text)
-    if box is not None:
+    # A box that holds a sum without its result, as in "\boxed{29 - 9} = 20", is no answer yet.
+    if box is not None and ("=" in box or not _SUM.search(box)):
         places.append(box)
     marked = _after_marker(text)
     if marked is not None:

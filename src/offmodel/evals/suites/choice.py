@@ -27,7 +27,7 @@ _NAMED = re.compile(
 _SAID = re.compile(rf"(?i:\banswer\s+is)\s*:?{_MARKS}(?:(?i:option|choice)\s+)?{_MARKS}([A-J]){_NO_WORD}")
 # The whole first or last line is the choice: "B", "(B)", "B.", "B) Paris".
 _LINE = re.compile(r"""[\s*_`"'$(\[{]*([A-J])(?:[\s*_`"'$)\]}.:]*|[).:]\**\s+\S.*)""")
-_TAG = re.compile(r"<answer>\s*[(\[]?\s*([A-Ja-j])\s*[)\].:]?\s*(?:</answer>|\Z)", re.IGNORECASE)
+_TAG = re.compile(r"<answer>\s*[(\[]?\s*([A-J])\s*(?:[)\].:][^<]*)?(?:</answer>|\Z)", re.IGNORECASE)
 _BOXED = re.compile(r"\s*(?:\\text\{|\\mathrm\{|\\textbf\{)?\s*\(?\s*([A-J])\s*\)?[\s.}]*")
 
 
@@ -60,6 +60,8 @@ def committed_letter(text: str) -> str:
         return boxed[1]
     lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
     for line in (lines[-1], lines[0]) if lines else ():
+        if line in LETTERS.lower():
+            return line.upper()
         alone = _LINE.fullmatch(line)
         if alone:
             return alone[1]
