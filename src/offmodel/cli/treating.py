@@ -104,7 +104,9 @@ def plan_wish(wish: Wish, sources: Sources) -> Practice:
     watch = watch_for(wish, sources, preset)
     if watch is not None:
         refuse_overlap(watch.prompts, training)
-    tasks = named(wish.tasks or preset.task, sources=sources, n=wish.n or preset.items, dev_n=preset.dev_items)
+    tasks = named(
+        wish.tasks or preset.task, sources=sources, n=preset.items if wish.n is None else wish.n, dev_n=preset.dev_items
+    )
     plan = plan_practice(
         student=student,
         authors=_authors(wish, student, sources),

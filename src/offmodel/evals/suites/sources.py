@@ -8,7 +8,8 @@ recipe's rows have one content: a commit fixes the hub's, a digest fixes a file'
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -143,7 +144,7 @@ def data_folder() -> Path:
 
 
 def load_hub(repo: str, config: str, split: str, revision: str) -> list[dict[str, Any]]:
-    """Rows of a hub dataset at a commit; the library keeps what it fetched.
+    """Rows of a hub dataset at a commit; the library keeps what it fetched, and finds it again without a network.
 
     Raises:
         DataError: the library is missing, or the dataset cannot be reached.
@@ -153,13 +154,42 @@ def load_hub(repo: str, config: str, split: str, revision: str) -> list[dict[str
     except ImportError:
         raise DataError(f"The dataset {repo} needs the package 'datasets'; install offmodel[hub].") from None
     try:
-        rows: Iterable[Any] = load_dataset(repo, config or None, split=split, revision=revision)
+        with _kept_files_only(not _hub_answers(repo, revision)):
+            rows: Iterable[Any] = load_dataset(repo, config or None, split=split, revision=revision)
     except Exception as error:
         # The library and the hub's client raise dozens of kinds for "no network", "no such commit", "disk full".
         raise DataError(
             f"The dataset {repo}@{revision[:12]} cannot be reached ({type(error).__name__}); try again with a network."
         ) from error
     return [dict(row) for row in rows]
+
+
+def _hub_answers(repo: str, revision: str) -> bool:
+    """Whether the hub has the dataset, asked once: loading without a network would try for half a minute, loudly."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().dataset_info(repo, revision=revision, timeout=10)
+    except Exception:  # noqa: BLE001 - whatever the reason, what was fetched before may do
+        return False
+    return True
+
+
+@contextmanager
+def _kept_files_only(wanted: bool) -> Iterator[None]:
+    """Both libraries offline for a while, as HF_HUB_OFFLINE would have made them had it been set before the start."""
+    import datasets.config  # pyright: ignore[reportMissingImports]
+    import huggingface_hub.constants
+
+    places: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place, own in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = own or wanted
+        yield
+    finally:
+        for place, own in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = own
 
 
 def check_rows(rows: list[dict[str, Any]], dataset: Dataset, where: str) -> None:
