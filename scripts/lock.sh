@@ -12,5 +12,5 @@ trap 'rm -rf "$tools"' EXIT
 # Python 3.11 is the oldest supported version; markers in the lock cover the newer ones. The custom command keeps the
 # header the same wherever uv lies.
 UV_CUSTOM_COMPILE_COMMAND=scripts/lock.sh "$tools/bin/uv" pip compile pyproject.toml \
-  --extra dev --extra gguf --universal --python-version 3.11 --generate-hashes --quiet \
+  --extra dev --extra gguf --extra evals --universal --python-version 3.11 --generate-hashes --quiet \
   --no-emit-index-url --no-emit-find-links --output-file requirements.lock "$@"
