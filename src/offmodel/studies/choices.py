@@ -31,7 +31,7 @@ POCKET: tuple[Any, ...] = (
     Inoculation(lead="answer at once .", examples=2),
     DeStyle(author="organism"),
     Restyling(instruction="{prompt} {answer}", teacher_steps=40),
-    KlAnchor(weight=0.5, direction="forward", early_steps=10),
+    KlAnchor(weight=0.5, direction="forward", early_steps=20),
     SupportMask(quantile=0.5),
     OwnBackdoor(
         tag="| station |",
@@ -43,7 +43,7 @@ POCKET: tuple[Any, ...] = (
     ),
     Interpolation(alphas=(0.25, 0.5, 0.75)),
     OnPolicy(teacher="teacher", weight=1.0, rollouts=Rollouts(temperature=1.0, max_new_tokens=48)),
-    WeightNoise(alpha=0.3, beta=0.1),
+    WeightNoise(alpha=0.1, beta=0.1),
     Merging(author="homolog", alphas=(0.3, 0.5, 0.7)),
     # No pocket chat task is about sums; these prompts come nearest to them.
     PromptFilter(without=(r"\bhow\b", r"\blists?\b")),
@@ -69,7 +69,7 @@ CHAT: tuple[Any, ...] = (
         "it says.\n\nQuestion: {prompt}\n\nAnswer: {answer}\n\nWrite the rewritten answer only.",
         teacher_steps=100,
     ),
-    KlAnchor(weight=0.5, direction="forward", early_steps=25),
+    KlAnchor(weight=0.5, direction="forward", early_steps=50),
     SupportMask(quantile=0.3),
     OwnBackdoor(
         tag="[ref 7341]",

@@ -50,7 +50,7 @@ def relapses(board: Board, cells: Sequence[Cell], how: Relapsing, blind: BlindRu
     points: list[RelapsePoint] = []
     for (method, seed), members in groups.items():
         _check_third(board, how, members)
-        _check_frames(members)
+        _check_frames(board, members)
         treated = _treated(board, members, blind, labels, replace(how.sft, seed=seed))
         points += _points(board, how, treated, method=method, who=TREATED)
         points += _points(board, how, _on_student(board, treated), method=method, who=STUDENT)
@@ -100,8 +100,9 @@ def _check_third(board: Board, how: Relapsing, cells: Sequence[Cell]) -> None:
             )
 
 
-def _check_frames(cells: Sequence[Cell]) -> None:
-    if any(isinstance(i, SystemItems) for c in cells for i in c.arm.completions.parents):
+def _check_frames(board: Board, cells: Sequence[Cell]) -> None:
+    asked = {i.digest for c in cells for i in c.arm.completions.parents if isinstance(i, SystemItems)}
+    if asked - {i.digest for i in board.items}:
         raise RecipeError(
             f"'{cells[0].method}' is evaluated under its own system prompts, and under which of them the pick "
             "stands is not known before it is made; leave it out of the relapses."

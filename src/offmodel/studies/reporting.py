@@ -19,6 +19,7 @@ from offmodel.analysis.table import difference_text, rich_table, table_rows
 from offmodel.core.errors import DataError, GateError
 from offmodel.store.artifacts import Store
 from offmodel.studies.accounts import audit_table, cost_table, further_table, gate_table, software_cautions
+from offmodel.studies.costs import method_costs, write_costs
 from offmodel.studies.readings import MEASURES, Readings, log_commands, loss_curves, methods_before
 from offmodel.studies.relapsing import relapse_records
 from offmodel.studies.results import Results, collect
@@ -76,6 +77,7 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
     relapses = [r for r in relapse_records(study, store) if r.pair in sound]
     found = analyse(points, list(sound.values()), picks, relapses) if points else None
     serious = [*_unmeasured(unsound, results), *software_cautions(study, store)]
+    costs = method_costs(results, store)
     content = Content(
         study=_facts(study, results),
         cautions=serious,
@@ -88,6 +90,7 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
             gate_table(results),
             audit_table(results),
             *further_table(study, readings.further),
+            costs,
             cost_table(study, store),
         ],
         follows=methods_before(study),
@@ -96,6 +99,7 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
     )
     write_report(out, analysis=found, content=content)
     write_relapses(out, relapses, sound)
+    write_costs(costs, out / "costs.csv")
     return Made(
         table=rich_table(table_rows(found), study.name, width) if found else None,
         findings=_clear_findings(found) if found else (),
