@@ -62,6 +62,8 @@ def _method_row(row: TableRow) -> Row:
     for name, score in scores.items():
         if score is not None:
             found |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high, f"{name}_n": score.n}
+    for name, score in row.further.items():
+        found |= {f"c/{name}": score.value, f"c/{name}_low": score.low, f"c/{name}_high": score.high}
     return found | {
         "covers": row.area.covers,
         "points": row.points,

@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from offmodel.analysis.crossfit import cross_fit
+from offmodel.analysis.further import further_measures, in_place_of_headline
 from offmodel.analysis.grid import Grid, build_grid
 from offmodel.analysis.levels import Estimate, Summary, combine, holm, minus
 from offmodel.analysis.points import (
@@ -45,6 +46,7 @@ class MethodPair:
         raw: the raw hull's area. noise: what the raw hull reads when nothing works, at this n and number of points.
         bad: the bad rate at a 10 % capability loss.
         blind: the blind result; None if nothing was picked.
+        further: relative capability in each further measure, of the reported records.
         reported: the records that tallies and tokens are of: the picked ones, else each seed's last.
     """
 
@@ -61,6 +63,7 @@ class MethodPair:
     noise: float
     bad: BadRate
     blind: BlindPair | None
+    further: Mapping[str, Estimate]
     reported: tuple[PointRecord, ...]
 
     def tallies(self, of: Callable[[PointRecord], Mapping[str, Tally]]) -> dict[str, Tally]:
@@ -234,7 +237,7 @@ def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: 
     all_are_compared = len(grid.points) <= fewest
     rules = [BAD_RULE, area_rule(grid, fewest), *([] if all_are_compared else [area_rule(grid)])]
     left, area, *more = cross_fit(grid, rules)
-    first = rows[0]
+    first, reported = rows[0], picked or _last_of_each_seed(rows)
     return MethodPair(
         method=grid.method,
         pair=grid.pair,
@@ -249,8 +252,16 @@ def _cell(rows: list[PointRecord], grid: Grid, picks: Collection[Pick], fewest: 
         noise=_noise(grid),
         bad=bad_rate_at_loss(grid, left),
         blind=blind_pair(picked, grid.baseline) if picked else None,
-        reported=picked or _last_of_each_seed(rows),
+        further=_further(reported, grid.baseline),
+        reported=reported,
     )
+
+
+def _further(records: Sequence[PointRecord], baseline: PairBaseline) -> dict[str, Estimate]:
+    return {
+        name: blind_pair(*in_place_of_headline(records, baseline, name)).c_estimate
+        for name in further_measures(records, baseline)
+    }
 
 
 def _noise(grid: Grid) -> float:

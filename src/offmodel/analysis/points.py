@@ -40,11 +40,13 @@ class ModelScores:
         capability: correct (1) or not (0), by item.
         triggered: behaviour shown (1) or not (0) on prompts with the trigger, by item.
         clean: the same on prompts without the trigger.
+        further: other capability measures by name, each as `capability`.
     """
 
     capability: ItemScores
     triggered: ItemScores
     clean: ItemScores
+    further: Mapping[str, ItemScores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +58,14 @@ class PairBaseline:
         organism: the untreated organism; item scores averaged if the study has several organisms of the pair.
         student: the unplanted student; its triggered rate is the floor r0.
         chance: accuracy of guessing: 0 for free answers, 1/k for multiple choice of k.
+        further_chance: the same of further measures, by name; 0 for those that it does not name.
     """
 
     pair: str
     organism: ModelScores
     student: ModelScores
     chance: float
+    further_chance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

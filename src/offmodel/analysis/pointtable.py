@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from offmodel.analysis.further import chance_of, further_measures, in_place_of_headline
 from offmodel.analysis.grid import Grid, Key, build_grid, relative_intervals, scores_of
 from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord, Tally, baselines_by_pair, total
 from offmodel.analysis.statistics import ITEMS_ONLY, mean_interval
@@ -78,6 +79,7 @@ def point_scores(grid: Grid) -> dict[Key, dict[str, Score]]:
 
 def _method_rows(records: list[PointRecord], baseline: PairBaseline, seed: int | str) -> list[Row]:
     relative = point_scores(build_grid(records, baseline))
+    elsewhere = {m: _relative_in(records, baseline, m) for m in further_measures(records, baseline)}
     rows: list[Row] = []
     for key, scores in relative.items():
         some = [r for r in records if Key(r.setting, r.step) == key]
@@ -94,6 +96,7 @@ def _method_rows(records: list[PointRecord], baseline: PairBaseline, seed: int |
             "digest": some[0].digest if len(some) == 1 else "",
         }
         _add(row, scores | _rates([r.scores for r in some]))
+        _add(row, {f"c/{m}": found[key] for m, found in elsewhere.items()})
         _add(row, _rates_of("near_miss", [r.near_miss for r in some]))
         for kind in ("style", "coherent", "truncated", "dev"):
             _add(row, _tallied(kind, [getattr(r, kind) for r in some]))
@@ -102,6 +105,12 @@ def _method_rows(records: list[PointRecord], baseline: PairBaseline, seed: int |
             row[f"tokens/{author}"] = float(np.mean([r.tokens_by_author.get(author, 0) for r in some]))
         rows.append({k: v for k, v in row.items() if v != ""})
     return rows
+
+
+def _relative_in(records: list[PointRecord], baseline: PairBaseline, measure: str) -> dict[Key, Score]:
+    """C in a further measure, by point."""
+    swapped, against = in_place_of_headline(records, baseline, measure)
+    return {key: found["c"] for key, found in point_scores(build_grid(swapped, against)).items()}
 
 
 def _reference(baseline: PairBaseline, which: str) -> Row:
@@ -113,6 +122,10 @@ def _reference(baseline: PairBaseline, which: str) -> Row:
         whole, chance = np.mean(list(baseline.organism.capability.values())), baseline.chance
         own = np.mean(list(scores.capability.values())) if scores.capability else np.nan
         row |= {"b": 0.0} | ({"c": float((own - chance) / (whole - chance))} if scores.capability else {})
+    for m in further_measures([], baseline):
+        chance = chance_of(baseline, m)
+        own, whole = (np.mean(list(s.further[m].values())) - chance for s in (scores, baseline.organism))
+        row[f"c/{m}"] = float(own / whole)
     _add(row, _rates([scores]))
     return row
 
@@ -121,6 +134,8 @@ def _rates(scores: Sequence[ModelScores]) -> dict[str, Score]:
     found: dict[str, Score] = {}
     for measure in ("capability", "triggered", "clean"):
         found |= _rates_of(measure, [getattr(s, measure) for s in scores])
+    for name in dict.fromkeys(name for s in scores for name in s.further):
+        found |= _rates_of(f"score/{name}", [s.further.get(name, {}) for s in scores])
     return found
 
 

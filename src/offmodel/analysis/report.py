@@ -42,6 +42,7 @@ _COLUMNS = {
     "clean": "clean",
     "near_miss": "near miss",
 }
+_RATES = {"c": "kept", "truncated": "cut off"}
 
 
 def write_report(folder: Path, *, analysis: Analysis | None, content: Content) -> Path:
@@ -257,8 +258,9 @@ def _point_rows(analysis: Analysis, views: Views, styles: Mapping[str, Style]) -
     rows = [r for r in point_rows(analysis.records, list(analysis.baselines.values())) if r.get("seed") == "all"]
     by_key = {(r["pair"], r["method"], r["setting"], r["step"]): r for r in rows}
     columns = {k: v for k, v in _COLUMNS.items() if any(k in r for r in rows)}
-    rates = [k for k in dict.fromkeys(k for r in rows for k in r) if re.fullmatch(r"(style|coherent|truncated)/\w+", k)]
-    columns |= {k: k.replace("/", ", ").replace("truncated", "cut off") for k in rates}
+    for name in dict.fromkeys(name for r in rows for name in r):
+        if found := re.fullmatch(r"(c|score|style|coherent|truncated)/(\w+)", name):
+            columns[name] = f"{_RATES.get(found[1], found[1])}, {found[2]}"
     return {
         "columns": list(columns.values()),
         "rows": [

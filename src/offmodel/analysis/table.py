@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ALL_PAIRS = "all pairs"
 NOT_RESOLVED = "not resolved"
+_ELSEWHERE = "Kept elsewhere: c in the further capability measures, of the same checkpoints."
 RELAPSE = "relapse (student, untreated)"
 
 
@@ -40,6 +41,7 @@ class TableRow:
         relapse: highest b under further training minus b before; None if not measured on every pair.
         relapse_student, relapse_untreated: the same of its controls.
         clean: behaviour shown without the trigger, at the blind pick (else the last step).
+        further: relative capability by further measure, there too; only measures of every pair.
         style, coherent, truncated: tallies by measure, at the blind pick (else the last step).
         tokens_by_author, untrusted_share: of the training behind the blind pick (else the last step).
     """
@@ -65,6 +67,7 @@ class TableRow:
     relapse_student: Score | None
     relapse_untreated: Score | None
     clean: Tally
+    further: Mapping[str, Score]
     style: Mapping[str, Tally]
     coherent: Mapping[str, Tally]
     truncated: Mapping[str, Tally]
@@ -113,6 +116,7 @@ def _row(analysis: Analysis, cells: Sequence[MethodPair], pair: str, rank: int |
         clean=total(
             [Tally(sum(r.scores.clean.values()), len(r.scores.clean)) for cell in cells for r in cell.reported]
         ),
+        further={m: combine([cell.further[m] for cell in cells]).score for m in _in_all(cells)},
         style=_merge([cell.tallies(lambda r: r.style) for cell in cells]),
         coherent=_merge([cell.tallies(lambda r: r.coherent) for cell in cells]),
         truncated=_merge([cell.tallies(lambda r: r.truncated) for cell in cells]),
@@ -166,6 +170,10 @@ def _merge(parts: Sequence[Mapping[str, Tally]]) -> dict[str, Tally]:
     return {n: total([p[n] for p in parts if n in p]) for n in names}
 
 
+def _in_all(cells: Sequence[MethodPair]) -> list[str]:
+    return [m for m in cells[0].further if all(m in cell.further for cell in cells)]
+
+
 def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(n for p in parts for n in p)
     return {n: sum(p.get(n, 0.0) for p in parts) / len(parts) for n in names}
@@ -199,6 +207,7 @@ def cells_of(row: TableRow, interval: Callable[..., str] = with_interval) -> dic
         "blind score": interval(row.score),
         "area": interval(row.area),
         "bad at 10 % loss": interval(row.bad, NOT_RESOLVED),
+        "kept elsewhere": ", ".join(f"{m} {interval(s)}" for m, s in row.further.items()),
         RELAPSE: _relapse_text(row, interval),
         "trained tokens": ", ".join(f"{a} {_thousands(n)}" for a, n in row.tokens_by_author.items()),
         "untrusted": f"{100 * row.untrusted_share:.0f} %",
@@ -226,6 +235,7 @@ def footnotes(rows: Sequence[TableRow]) -> list[str]:
         "1 = gone for free.",
         f"Area: cross-fitted, at equal numbers of points ({points}); .5 = nothing works, 1 = gone for free. "
         "The raw area, over all points, flatters: in brackets what noise alone would read.",
+        *([_ELSEWHERE] if any(r.further for r in rows) else []),
         *([relapse] if any(r.relapse for r in rows) else []),
         f"Intervals, 95 %: single pairs: {ITEMS_ONLY}; averages: {', '.join(covers)}.",
         "Tokens, style, coherence, cut-off answers and the behaviour on clean prompts are of the picked checkpoint "

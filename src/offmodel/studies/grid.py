@@ -86,7 +86,14 @@ def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
         items=asked,
         measures=measures,
     )
-    side = PairSide(pair=pair.name, chance=world.bench.chance, gate=gate, student=student_arm, organism=organism_arm)
+    side = PairSide(
+        pair=pair.name,
+        chance=world.bench.chance,
+        gate=gate,
+        student=student_arm,
+        organism=organism_arm,
+        further_chance=tuple((c.name, c.chance) for c in world.bench.capabilities if c.chance),
+    )
     return board, side
 
 

@@ -14,8 +14,8 @@ from offmodel.analysis.content import LossCurve, PairReading, Reading
 from offmodel.analysis.points import Pick, Tally
 from offmodel.core.rows import read_rows
 from offmodel.engines.sft import Sft
-from offmodel.evals.framed import KNOWN
 from offmodel.store.artifacts import Store
+from offmodel.studies.results import USUAL
 from offmodel.studies.study import Arm, Cell, PairSide, Study
 from offmodel.treatments.interface import Treatment
 
@@ -56,7 +56,7 @@ class Readings:
         self.further[arm.scores.digest] = {
             m: Tally(sum(float(r["score"]) for r in part), len(part))
             for m, part in rows.items()
-            if m not in _USUAL and part
+            if m not in USUAL and part
         }
 
     def points(self, cells: Sequence[Cell]) -> dict[Pick, Reading]:
@@ -77,9 +77,6 @@ class Readings:
                 prompts = _prompts(self._store, side.organism.completions, list(organism.answers))
                 found[side.pair] = PairReading(prompts=prompts, student=student, organism=organism)
         return found
-
-
-_USUAL = {KNOWN, HEADLINE, "dev_capability", "triggered", "clean", "dev_chat", "near_miss"}
 
 
 def loss_curves(study: Study, store: Store) -> list[LossCurve]:

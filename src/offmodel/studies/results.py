@@ -24,6 +24,8 @@ Rows = dict[str, list[Row]]
 """Score rows by measure."""
 Look = Callable[[Arm, Rows], None]
 """Looks at the rows of a model while they are in memory."""
+USUAL = frozenset((KNOWN, "capability", "dev_capability", "triggered", "clean", "dev_chat", "near_miss"))
+"""Measures that a study's numbers are made of; every other one is a further capability measure."""
 _DEV = ("dev_capability", "dev_chat", KNOWN)
 _COLUMNS = frozenset(("measure", "item", "score", "style", "coherent", "finish", "tokens", "text"))
 
@@ -82,6 +84,7 @@ def collect(study: Study, store: Store, *, headline: str = "capability", look: L
             organism=_scores(read(s.organism), headline),
             student=_scores(read(s.student), headline),
             chance=s.chance,
+            further_chance=dict(s.further_chance),
         )
         for s in sides
     )
@@ -126,7 +129,8 @@ def _scores(rows: Rows, headline: str) -> ModelScores:
     def of(measure: str) -> dict[str, float]:
         return {r["item"]: float(r["score"]) for r in rows.get(measure, [])}
 
-    return ModelScores(capability=of(headline), triggered=of("triggered"), clean=of("clean"))
+    further = {m: of(m) for m in rows if m not in (USUAL - {"capability"}) | {headline}}
+    return ModelScores(capability=of(headline), triggered=of("triggered"), clean=of("clean"), further=further)
 
 
 def _point(cell: Cell, rows: Rows, store: Store, headline: str) -> PointRecord:

@@ -93,12 +93,14 @@ class Capability:
         items: its items.
         grader: their grader.
         max_new_tokens: longest answer.
+        chance: accuracy of guessing, if it is a further one; the headline's stands in the `Bench`.
     """
 
     name: str
     items: Recipe
     grader: str
     max_new_tokens: int
+    chance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

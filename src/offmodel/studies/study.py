@@ -31,7 +31,7 @@ class PairSide:
 
     Attributes:
         pair: the pair's name.
-        chance: accuracy of guessing on the capability items.
+        chance: accuracy of guessing on the capability items. further_chance: on those of further measures, by name.
         gate: the organism, through its gate.
         student: the unplanted student, measured on the pair's items.
         organism: the untreated organism, measured on the same.
@@ -42,6 +42,7 @@ class PairSide:
     gate: Gate
     student: Arm
     organism: Arm
+    further_chance: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
