@@ -9,13 +9,14 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from offmodel.core.errors import ModelError, RecipeError
 from offmodel.engines.folders import is_mixture, load_model, save_model
-from offmodel.engines.sft import Lora
+from offmodel.engines.sft import Lora, Sft
 
 _EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]
 
@@ -45,6 +46,31 @@ def inject(model: Any, lora: Lora, *, seed: int) -> Any:
     torch.manual_seed(seed)
     with _quiet():
         return get_peft_model(model, config).eval()
+
+
+def start_of(model: Any, adapter: Path | None, sft: Sft) -> tuple[list[str], str, list[torch.Tensor]]:
+    """Where an adapter's training starts: names, config and tensors, in the order of the model's parameters.
+
+    Args:
+        model: the base, which is left as it was.
+        adapter: PEFT folder to go on from; None draws what `inject` draws.
+        sft: settings with an adapter.
+    """
+    assert sft.lora is not None
+    wrapped = inject(model, sft.lora, seed=sft.seed) if adapter is None else resume(model, adapter, sft.lora)
+    try:
+        state = {name: tensor.detach().cpu().clone() for name, tensor in state_of(wrapped).items()}
+        return list(state), config_text(wrapped), list(state.values())
+    finally:
+        wrapped.unload()
+
+
+def linear_targets(model: Any) -> list[str]:
+    """Full names of the layers that "all-linear" adapts, in the model's order."""
+    chosen = set(_linear_names(model))
+    head = model.get_output_embeddings()
+    named = ((name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    return [name for name, _ in named if name.rpartition(".")[2] in chosen]
 
 
 def _linear_names(model: Any) -> list[str]:
@@ -79,14 +105,22 @@ def resume(model: Any, adapter: Path, lora: Lora) -> Any:
     """
     from peft import PeftModel
 
-    config = read_config(adapter)
+    check_fits(read_config(adapter), lora)
+    with _quiet():
+        return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True).eval()
+
+
+def check_fits(config: dict[str, Any], lora: Lora) -> None:
+    """Refuse to continue an adapter with other settings.
+
+    Raises:
+        RecipeError: the adapter's rank or alpha is not the one of the settings.
+    """
     if (config["r"], config["lora_alpha"]) != (lora.rank, lora.alpha):
         raise RecipeError(
             f"The adapter to continue has rank {config['r']} and alpha {config['lora_alpha']}, the recipe asks for "
             f"{lora.rank} and {lora.alpha}; use the same, or merge the adapter first."
         )
-    with _quiet():
-        return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True).eval()
 
 
 def compute_in_one_dtype(peft_model: Any) -> None:
@@ -100,18 +134,34 @@ def compute_in_one_dtype(peft_model: Any) -> None:
 
 def save_adapter(peft_model: Any, out: Path) -> None:
     """Write `adapter_model.safetensors` (float32) and `adapter_config.json`."""
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
+    write_adapter(out, state_of(peft_model), config_text(peft_model))
 
-    out.mkdir(parents=True)
-    state = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
-    save_file({k: v.detach().to("cpu").contiguous() for k, v in state.items()}, out / "adapter_model.safetensors")
-    peft_model.peft_config["default"].save_pretrained(out)
-    config = json.loads((out / "adapter_config.json").read_text())
+
+def state_of(peft_model: Any) -> dict[str, torch.Tensor]:
+    """An adapter's tensors under the names of PEFT's files, in the order of the model's parameters."""
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(peft_model, save_embedding_layers=False)
+
+
+def config_text(peft_model: Any) -> str:
+    """An adapter's `adapter_config.json`, without the base's path and in one order of keys."""
+    with TemporaryDirectory() as folder:
+        peft_model.peft_config["default"].save_pretrained(folder)
+        config = json.loads((Path(folder) / "adapter_config.json").read_text())
     config.update(base_model_name_or_path=None, inference_mode=True)
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT keeps a set, whose order differs between processes
-    (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"
+
+
+def write_adapter(out: Path, state: dict[str, torch.Tensor], config: str) -> None:
+    """Write an adapter's files."""
+    from safetensors.torch import save_file
+
+    out.mkdir(parents=True)
+    save_file({k: v.detach().to("cpu").contiguous() for k, v in state.items()}, out / "adapter_model.safetensors")
+    (out / "adapter_config.json").write_text(config)
 
 
 def read_config(adapter: Path) -> dict[str, Any]:

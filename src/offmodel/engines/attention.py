@@ -25,7 +25,8 @@ def register() -> None:
 
 def boundaries(lengths: list[int], device: str) -> dict[str, Any]:
     """The keyword arguments that tell the attention where sequences of a pack begin and end."""
-    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
+    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+    ends = ends.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else ends
     longest = max(lengths)
     return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
 

@@ -14,7 +14,8 @@ import torch
 
 from offmodel.core.errors import ModelError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# float64 is for comparisons on a CPU.
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json", ".msgpack", ".h5")
 
 
@@ -22,7 +23,7 @@ def dtype_of(name: str) -> torch.dtype:
     """The torch dtype of a name.
 
     Raises:
-        ModelError: the name is none of "float32", "bfloat16", "float16".
+        ModelError: the name is none of the four.
     """
     if name not in DTYPES:
         raise ModelError(f"There is no dtype '{name}' here; use one of {', '.join(DTYPES)}.")

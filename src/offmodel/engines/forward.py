@@ -61,8 +61,8 @@ class Trainee(Body):
 
 
 def autocast(body: Body) -> contextlib.AbstractContextManager[Any]:
-    """The compute dtype's autocast; nothing for float32."""
-    if body.compute == torch.float32:
+    """The compute dtype's autocast; nothing for float32 and float64."""
+    if body.compute.itemsize >= 4:
         return contextlib.nullcontext()
     return torch.autocast(body.device.split(":")[0], dtype=body.compute)
 
@@ -71,14 +71,19 @@ def forward_loss(body: Body, rows: list[Example], terms: Mapping[str, Term]) -> 
     """The loss terms of some sequences, each summed over them, in one forward pass."""
     ids_T, at_N, targets = targets_of(rows, padded=body.layout == "padded")
     inputs = inputs_of(rows, ids_T, body)
-    at_N = at_N.to(body.device)
+    at_N = send(at_N, body.device)
     with autocast(body):
         frozen = frozen_at(body, inputs, at_N) if "kl" in terms else None
         hidden_ND = hidden_at(body.decoder, inputs, at_N)
-        here = Targets(targets.ids_N.to(body.device), targets.weights_N.to(body.device, body.master))
+        here = Targets(send(targets.ids_N, body.device), send(targets.weights_N, body.device).to(body.master))
         chosen = tuple(terms.values())
         sums = target_loss(hidden_ND, body.head, here, chosen, chunk=chunk_of(body), reference=frozen)
     return dict(zip(terms, sums, strict=True))
+
+
+def send(tensor: Tensor, device: str) -> Tensor:
+    """A tensor of the host on the device; the host does not wait for a GPU."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor
 
 
 def chunk_of(body: Body) -> int:
@@ -132,7 +137,7 @@ def layout_holds(body: Body, expected_TD: Tensor) -> bool:
             found = body.decoder(**inputs_of(rows, ids, body), use_cache=False).last_hidden_state[0].float()
     except (ImportError, RuntimeError, TypeError, ValueError, NotImplementedError):
         return False
-    tolerance = 1e-3 if body.compute == torch.float32 else 5e-2
+    tolerance = 1e-3 if body.compute.itemsize >= 4 else 5e-2
     return float((found - expected_TD).abs().max()) <= tolerance * float(expected_TD.abs().max())
 
 
@@ -142,11 +147,11 @@ def inputs_of(rows: list[Example], ids_T: np.ndarray, body: Body) -> dict[str, A
     Causality shields real tokens from padding on the right, and transformers keeps packed sequences apart only without
     a mask and without a cache.
     """
-    ids = torch.from_numpy(ids_T).to(body.device)
+    ids = send(torch.from_numpy(ids_T), body.device)
     if body.layout == "padded":
         return {"input_ids": ids}
     positions = np.concatenate([np.arange(len(e.ids)) for e in rows])
-    found: dict[str, Any] = {"input_ids": ids, "position_ids": torch.from_numpy(positions)[None].to(body.device)}
+    found: dict[str, Any] = {"input_ids": ids, "position_ids": send(torch.from_numpy(positions)[None], body.device)}
     if body.layout == "varlen":
         found |= attention.boundaries([len(e.ids) for e in rows], body.device)
     return found

@@ -41,11 +41,26 @@ class Pending:
     def add(
         self, step: int, parts: dict[str, Tensor], norm: Tensor, names: list[int], *, tokens: int, rate: float
     ) -> None:
-        """A step was taken, counted from 0; `names` are its examples."""
+        """A step was taken, counted from 0; `names` are its examples.
+
+        Raises:
+            NonFiniteLoss: see `settle`.
+        """
+        self.note(step, parts, norm, names, tokens=tokens, rate=rate)
+        if self.full or step + 1 == self._sft.steps:
+            self.settle()
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to look."""
+        return len(self._waiting) >= self._look
+
+    def note(
+        self, step: int, parts: dict[str, Tensor], norm: Tensor, names: list[int], *, tokens: int, rate: float
+    ) -> None:
+        """As `add`, without looking."""
         row = {"step": step + 1, "loss": 0.0, "tokens": tokens, "learning_rate": rate, "grad_norm": 0.0}
         self._waiting.append((row, names, parts, norm))
-        if len(self._waiting) >= self._look or step + 1 == self._sft.steps:
-            self.settle()
 
     def settle(self) -> None:
         """Read what waits.

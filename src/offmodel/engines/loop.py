@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -24,10 +24,10 @@ from offmodel.engines.forward import Trainee, forward_loss, weights_of
 from offmodel.engines.ledger import Pending, sum_of
 from offmodel.engines.losses import Term, terms_of
 from offmodel.engines.optimizers import rate_at
-from offmodel.engines.outcome import checkpoint_path, counts_of, facts_of, publish, save_checkpoint
+from offmodel.engines.outcome import checkpoint_path, count_of, counts_of, facts_of, publish, save_checkpoint
 from offmodel.engines.preparation import prepare
 from offmodel.engines.rendering import Example
-from offmodel.engines.resume import load_state, pack_training, save_state, unpack_training
+from offmodel.engines.resume import State, load_state, pack_training, save_state, unpack_training
 from offmodel.engines.sampling.loaded import make_room
 from offmodel.engines.sft import Layout, Sft
 from offmodel.engines.support import supported
@@ -38,7 +38,7 @@ from offmodel.store.recipe import Facts, Progress, Runtime
 _TOKENS = {"cpu": 1024, "cuda": 8192}
 _NO_LIMIT = 2**62
 # Steps between looks at losses: each look waits for a GPU.
-_LOOK = {"cpu": 1, "cuda": 16}
+LOOK = {"cpu": 1, "cuda": 16}
 
 
 def run(
@@ -58,10 +58,10 @@ def run(
     """Train; see `offmodel.engines.sft.train`."""
     started = time.monotonic()
     settle_in(runtime)
-    kept = _usable(examples, sft)
+    kept = usable(examples, sft)
     trainee = prepare(model, adapter, sft, runtime, layout, reference)
     limit = first_limit(runtime)
-    key = _key(examples, kept, sft)
+    key = key_of(examples, kept, sft)
     if sft.objective.support is not None:
         examples = supported(trainee, examples, kept, sft.objective.support, limit)
 
@@ -73,7 +73,9 @@ def run(
     walk = Walk(trainee, sft, source=model, scratch=scratch, key=key, limit=limit, resume_every_s=resume_every_s)
     facts = walk.run(draw, progress)
     publish(scratch, out, walk.losses, sft.checkpoints)
-    facts |= facts_of(trainee, sft, walk.losses) | counts_of(sft, kept=len(kept), of=len(examples))
+    facts |= facts_of(trainee, sft, walk.losses, parameters=count_of(trainee)) | counts_of(
+        sft, kept=len(kept), of=len(examples)
+    )
     if sft.objective.support is not None:
         facts["target_tokens_left_out"] = sum(int((weights_of(examples[i]) == 0).sum()) for i in kept)
     del trainee, walk
@@ -107,14 +109,16 @@ class Walk:
     ):
         self.trainee, self.sft, self.source, self.scratch, self.key = trainee, sft, source, scratch, key
         self.limit, self.resume_every_s = limit, resume_every_s
-        self.start, self.losses = _restore(trainee, scratch, key, sft.checkpoints)
+        self.start, self.losses, tensors = found_state(scratch, key, sft.checkpoints) or (0, [], None)
+        if tensors is not None:
+            unpack_training(tensors, trainee.params, trainee.optimizer)
         self._tokens = 0
 
     def run(self, draw: Draw, progress: Progress) -> Facts:
         """Take the steps that are left; checkpoints go to `scratch`."""
         sft, trainee, scratch = self.sft, self.trainee, self.scratch
         first = self.limit
-        pending = Pending(self.losses, sft, look=_LOOK[trainee.device.split(":")[0]], progress=progress)
+        pending = Pending(self.losses, sft, look=LOOK[trainee.device.split(":")[0]], progress=progress)
         began = saved_at = time.monotonic()
         if self.start == 0 and 0 in sft.checkpoints:
             save_checkpoint(trainee, self.source, scratch, sft, 0)
@@ -168,7 +172,13 @@ def settle_in(runtime: Runtime) -> None:
     torch.cuda.reset_peak_memory_stats(runtime.device)
 
 
-def _usable(examples: Sequence[Example], sft: Sft) -> list[int]:
+def usable(examples: Sequence[Example], sft: Sft) -> list[int]:
+    """Indices of the examples to train on.
+
+    Raises:
+        DataError: there are none.
+        RecipeError: a checkpoint lies outside the training.
+    """
     beyond = [s for s in sft.checkpoints if not 0 <= s <= sft.steps]
     if beyond:
         raise RecipeError(f"Checkpoints at steps {beyond} lie outside a training of {sft.steps} steps.")
@@ -188,23 +198,21 @@ def first_limit(runtime: Runtime) -> Limit:
     return Limit(rows=None, tokens=_TOKENS[runtime.device.split(":")[0]])
 
 
-def _key(examples: Sequence[Example], kept: Sequence[int], sft: Sft) -> str:
+def key_of(examples: Sequence[Example], kept: Sequence[int], sft: Sft) -> str:
+    """A digest of settings and data, by which a state is known."""
     hasher = hashlib.sha256(json.dumps(asdict(sft), sort_keys=True).encode())
     for i in kept:
         hasher.update(examples[i].ids.tobytes())
     return hasher.hexdigest()
 
 
-def _restore(
-    trainee: Trainee, scratch: Path, key: str, checkpoints: tuple[int, ...]
-) -> tuple[int, list[dict[str, Any]]]:
+def found_state(scratch: Path, key: str, checkpoints: tuple[int, ...]) -> State | None:
+    """The newest state of a training whose earlier checkpoints are there too; else the scratch folder is cleared."""
     found = load_state(scratch, key=key)
     if found is None or not all(checkpoint_path(scratch, s).exists() for s in checkpoints if s <= found[0]):
         shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
-        return 0, []
-    step, losses, tensors = found
-    unpack_training(tensors, trainee.params, trainee.optimizer)
-    return step, losses
+        return None
+    return found
 
 
 def is_memory(error: RuntimeError) -> bool:

@@ -100,7 +100,7 @@ def _train(
 ) -> Facts:
     from offmodel.engines.batches import batch_indices
     from offmodel.engines.loop import Walk, first_limit
-    from offmodel.engines.outcome import counts_of, facts_of, publish
+    from offmodel.engines.outcome import count_of, counts_of, facts_of, publish
     from offmodel.engines.preparation import prepare
     from offmodel.engines.rollouts import roll_out
 
@@ -121,7 +121,9 @@ def _train(
     walk = Walk(trainee, sft, source=model, scratch=scratch, key=key, limit=limit, resume_every_s=resume_every_s)
     facts = walk.run(draw, progress)
     publish(scratch, out, walk.losses, sft.checkpoints)
-    facts |= facts_of(trainee, sft, walk.losses) | counts_of(sft, kept=len(kept), of=len(prompts))
+    facts |= facts_of(trainee, sft, walk.losses, parameters=count_of(trainee)) | counts_of(
+        sft, kept=len(kept), of=len(prompts)
+    )
     # Every sampled token is a target, so these are the row's tokens; `cut` counts since the last resumption.
     return facts | {"sampled_tokens": facts["trained_tokens"], "sampled_cut": cut}
 

@@ -40,7 +40,7 @@ def rate_at(sft: Sft, step: int) -> float:
         RecipeError: there is no such schedule.
     """
     if step < sft.warmup_steps:
-        return sft.learning_rate * (step + 1) / sft.warmup_steps
+        return sft.learning_rate * ((step + 1) / sft.warmup_steps)
     left = (sft.steps - step) / max(1, sft.steps - sft.warmup_steps)
     if sft.schedule == "constant":
         return sft.learning_rate

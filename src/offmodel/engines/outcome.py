@@ -6,13 +6,15 @@ that other tools load both unchanged. Invariant: a checkpoint's folder is whole 
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from offmodel.engines import adapters, folders
-from offmodel.engines.forward import Trainee
+from offmodel.engines.forward import Body, Trainee
 from offmodel.engines.sft import Sft
 from offmodel.store.recipe import Facts
 
@@ -24,14 +26,20 @@ def checkpoint_path(scratch: Path, step: int) -> Path:
 
 def save_checkpoint(trainee: Trainee, source: Path, scratch: Path, sft: Sft, step: int) -> None:
     """Write a checkpoint, by one rename."""
-    final = checkpoint_path(scratch, step)
+    with whole(checkpoint_path(scratch, step)) as partial:
+        if sft.lora is None:
+            folders.save_model(trainee.model, source=source, out=partial, dtype=trainee.compute)
+        else:
+            adapters.save_adapter(trainee.model, partial)
+
+
+@contextmanager
+def whole(final: Path) -> Iterator[Path]:
+    """A path to write a folder to, which is renamed to `final` once the body is through."""
     partial = final.with_suffix(".partial")
     for folder in (partial, final):
         shutil.rmtree(folder, ignore_errors=True)
-    if sft.lora is None:
-        folders.save_model(trainee.model, source=source, out=partial, dtype=trainee.compute)
-    else:
-        adapters.save_adapter(trainee.model, partial)
+    yield partial
     partial.rename(final)
 
 
@@ -44,26 +52,30 @@ def publish(scratch: Path, out: Path, losses: list[dict[str, Any]], checkpoints:
     shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
 
 
+def count_of(trainee: Trainee) -> int:
+    """How many numbers are under training."""
+    return sum(p.numel() for p in trainee.params)
+
+
 def counts_of(sft: Sft, *, kept: int, of: int) -> Facts:
     """How the examples were used."""
     return {"examples": kept, "dropped_overlong": of - kept, "epochs": sft.steps * sft.batch_size / kept}
 
 
-def facts_of(trainee: Trainee, sft: Sft, losses: list[dict[str, Any]]) -> Facts:
-    """What a training tells about itself."""
-    mixture = folders.is_mixture(trainee.model)
+def facts_of(body: Body, sft: Sft, losses: list[dict[str, Any]], *, parameters: int) -> Facts:
+    """What a training tells about itself; `parameters` counts those under training."""
     facts: Facts = {
         "trained_tokens": sum(r["tokens"] for r in losses),
-        "parameters_trained": sum(p.numel() for p in trainee.params),
-        "layout": trainee.layout,
-        "master_dtype": "float32",
+        "parameters_trained": parameters,
+        "layout": body.layout,
+        "master_dtype": str(body.master).removeprefix("torch."),
         "compute_dtype": sft.compute_dtype,
-        "saved_dtype": "float32" if sft.lora else sft.compute_dtype,
+        "saved_dtype": str(body.master).removeprefix("torch.") if sft.lora else sft.compute_dtype,
         "final_loss": losses[-1]["loss"] if losses else None,
     }
-    if mixture:
+    if folders.is_mixture(body.base):
         facts["router_auxiliary_loss"] = False
-        facts["experts_trained"] = adapters.trains_experts(trainee.model)
-    if trainee.device.startswith("cuda"):
-        facts["peak_memory_gib"] = round(torch.cuda.max_memory_allocated(trainee.device) / 2**30, 2)
+        facts["experts_trained"] = adapters.trains_experts(body.base)
+    if body.device.startswith("cuda"):
+        facts["peak_memory_gib"] = round(torch.cuda.max_memory_allocated(body.device) / 2**30, 2)
     return facts

@@ -8,16 +8,18 @@ hidden states is the model's own, and its layout keeps sequences apart.
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from offmodel.core.errors import ModelError
 from offmodel.engines import adapters, attention, folders, optimizers
-from offmodel.engines.forward import Reference, Trainee, autocast, layout_holds, lone_hidden
+from offmodel.engines.forward import Body, Reference, Trainee, autocast, layout_holds, lone_hidden
 from offmodel.engines.losses import Head
 from offmodel.engines.sft import Layout, Sft
 from offmodel.store.recipe import Runtime
+
+AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 def prepare(
@@ -36,13 +38,14 @@ def prepare(
     if sft.lora is not None:
         wrapped = adapters.inject(base, sft.lora, seed=sft.seed) if adapter is None else None
         wrapped = wrapped or adapters.resume(base, Path(adapter or ""), sft.lora)
-        if compute != torch.float32:
+        if compute.itemsize < 4:
             adapters.compute_in_one_dtype(wrapped)
     else:
         wrapped = base = (base if adapter is None else adapters.merge(base, adapter)).requires_grad_(True)
     params = [p for p in wrapped.parameters() if p.requires_grad]
+    master = torch.float64 if compute == torch.float64 else torch.float32
     for p in params:
-        p.data = p.data.float()
+        p.data = p.data.to(master)
     trainee = Trainee(
         model=wrapped,
         base=base,
@@ -61,6 +64,20 @@ def prepare(
     return replace(trainee, reference=_reference(trainee, model, adapter, sft, reference))
 
 
+def prepare_frozen(model: Path, compute_dtype: str, runtime: Runtime, layout: Layout) -> Body:
+    """A frozen base for adapters of our own; "auto" takes no packing in which one sequence's infinities reach others.
+
+    Raises:
+        ModelError: see `prepare`.
+    """
+    compute = folders.dtype_of(compute_dtype)
+    base = folders.load_model(model, dtype=compute, device=runtime.device).requires_grad_(False)
+    decoder, head = base.get_decoder(), _head(base)
+    body = Body(base=base, decoder=decoder, head=head, device=runtime.device, compute=compute, layout="padded")
+    _check_head(body, base)
+    return _settle_layout(body, base, layout, skip="packed")
+
+
 def _reference(trainee: Trainee, model: Path, adapter: Path | None, sft: Sft, reference: Path | None) -> Reference:
     """The frozen model of the objective; an adapter's base serves as its own."""
     if sft.lora is not None and reference in (None, model):
@@ -74,10 +91,10 @@ def _reference(trainee: Trainee, model: Path, adapter: Path | None, sft: Sft, re
     return Reference(decoder=frozen.get_decoder(), head=_head(frozen), switch=contextlib.nullcontext)
 
 
-def _settle_layout(trainee: Trainee, base: Any, layout: Layout) -> Trainee:
+def _settle_layout(trainee: AnyBody, base: Any, layout: Layout, *, skip: Layout | None = None) -> AnyBody:
     """The layout asked for, or the fastest one in which this model on this machine keeps sequences apart."""
     expected = lone_hidden(trainee)
-    for candidate in _candidates(layout, base, trainee):
+    for candidate in [c for c in _candidates(layout, base, trainee) if c != skip or layout == skip]:
         tried = replace(trainee, layout=candidate)
         if candidate == "varlen":
             attention.register()
@@ -90,7 +107,7 @@ def _settle_layout(trainee: Trainee, base: Any, layout: Layout) -> Trainee:
     )
 
 
-def _candidates(layout: Layout, base: Any, trainee: Trainee) -> tuple[Layout, ...]:
+def _candidates(layout: Layout, base: Any, trainee: Body) -> tuple[Layout, ...]:
     if layout != "auto":
         return (layout,)
     if not trainee.device.startswith("cuda"):
@@ -110,15 +127,15 @@ def _head(base: Any) -> Head:
 
 
 @torch.no_grad()
-def _check_head(trainee: Trainee, base: Any) -> None:
+def _check_head(trainee: Body, base: Any) -> None:
     """Some models scale their logits; a loss from hidden states would silently be another model's."""
     ids = torch.arange(8, device=trainee.device)[None]
     with autocast(trainee):
         expected = base(input_ids=ids, use_cache=False).logits[0].float()
         hidden = trainee.decoder(input_ids=ids, use_cache=False).last_hidden_state[0]
-        found = trainee.head.logits(hidden)
+        found = trainee.head.logits(hidden).float()
     scale = float(expected.abs().max()) + 1e-6
-    if not torch.allclose(found / scale, expected / scale, atol=2e-2 if trainee.compute != torch.float32 else 1e-4):
+    if not torch.allclose(found / scale, expected / scale, atol=2e-2 if trainee.compute.itemsize < 4 else 1e-4):
         raise ModelError(
             f"A {type(base).__name__} computes its logits in a way that this trainer does not know; "
             "use a model whose logits are a linear layer of its last hidden states."

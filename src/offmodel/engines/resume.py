@@ -13,6 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+State = tuple[int, list[dict[str, Any]], dict[str, Tensor]]
+"""Steps done, losses, tensors."""
+
 
 def save_state(scratch: Path, *, step: int, key: str, losses: list[dict[str, Any]], tensors: dict[str, Tensor]) -> None:
     """Write the state after `step` steps, then remove older ones."""
@@ -28,7 +31,7 @@ def save_state(scratch: Path, *, step: int, key: str, losses: list[dict[str, Any
             shutil.rmtree(old)
 
 
-def load_state(scratch: Path, *, key: str) -> tuple[int, list[dict[str, Any]], dict[str, Tensor]] | None:
+def load_state(scratch: Path, *, key: str) -> State | None:
     """The newest state of these settings: (steps done, losses, tensors); None if there is none."""
     for folder in sorted(scratch.glob("state-*"), reverse=True):
         meta = json.loads((folder / "state.json").read_text())

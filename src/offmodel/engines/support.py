@@ -11,28 +11,28 @@ from dataclasses import replace
 import numpy as np
 
 from offmodel.engines.batches import Limit, micro_batches
-from offmodel.engines.forward import Trainee, reference_likelihoods, weights_of
+from offmodel.engines.forward import Body, reference_likelihoods, weights_of
 from offmodel.engines.objective import TokenSupport
 from offmodel.engines.rendering import Example
 
 
 def supported(
-    trainee: Trainee, examples: Sequence[Example], kept: Sequence[int], support: TokenSupport, limit: Limit
+    body: Body, examples: Sequence[Example], kept: Sequence[int], support: TokenSupport, limit: Limit
 ) -> list[Example]:
     """The examples with the weights of some target tokens set to 0.
 
     Args:
-        trainee: with a reference.
+        body: with a reference.
         examples: all examples.
         kept: which of them are trained on; the quantile is taken over these.
         support: which tokens to leave out.
         limit: of one forward pass.
     """
-    parts = micro_batches([len(examples[i].ids) for i in kept], limit, padded=trainee.layout == "padded")
+    parts = micro_batches([len(examples[i].ids) for i in kept], limit, padded=body.layout == "padded")
     likelihoods: dict[int, np.ndarray] = {}
     for part in parts:
         rows = [kept[i] for i in part]
-        likelihoods.update(zip(rows, reference_likelihoods(trainee, [examples[i] for i in rows]), strict=True))
+        likelihoods.update(zip(rows, reference_likelihoods(body, [examples[i] for i in rows]), strict=True))
     factors = _factors([likelihoods[i] for i in kept], support)
     found = list(examples)
     for i, factor in zip(kept, factors, strict=True):

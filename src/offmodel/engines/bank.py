@@ -1,0 +1,164 @@
+"""The adapters of a cohort in one piece of memory, and the linear layers that read them there.
+
+    K members (rows in use), C capacity, P numbers of one member, R largest rank, D inputs, O outputs of a layer
+
+Row k holds member k's adapter; a smaller rank is filled up with zeros, whose gradients are zero too. Optimizers work on
+rows, layers on views through all rows. This module refuses to know examples and schedules. Invariant: a row's values
+reach no other row, and tensors read out of a row are those that were written into it, in PEFT's order.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from offmodel.engines.segments import Segments, low_rank
+
+
+class _Tap(torch.autograd.Function):
+    """Reads the rows for a pass, in its dtype; the gradient is added to the rows' gradients where they lie.
+
+    Autograd's own accumulation wants gradients without gaps, but a layer's numbers have other layers' between the rows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, handle: Tensor, values: Tensor, grads: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.grads = grads
+        return values.to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> Any:
+        ctx.grads.add_(outputs[0])
+        return None, None, None, None
+
+
+@final
+class BankedLinear(nn.Module):
+    """A frozen linear layer with its members' updates."""
+
+    def __init__(self, linear: nn.Linear, bank: "Bank"):
+        super().__init__()
+        self.linear = linear
+        self._bank = [bank]  # in a list, so that no module tree runs through the bank
+        self._handle = torch.zeros((), requires_grad=True)
+        self.a = self.b = (torch.empty(0), torch.empty(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.linear(x)
+        segments = self._bank[0].segments
+        if segments is None:
+            return out
+        x_TD = x.reshape(-1, x.shape[-1]).to(out.dtype)
+        a_KRD, b_KOR = (_Tap.apply(self._handle, values, grads, out.dtype) for values, grads in (self.a, self.b))
+        update = low_rank(x_TD, a_KRD, b_KOR, segments)
+        return out + update.view_as(out)
+
+
+@final
+class Bank:
+    """Rows of adapters on a frozen model, whose linear layers it replaces.
+
+    Args:
+        model: the base.
+        targets: full names of the linear layers, in the order of PEFT's parameters.
+        capacity: most rows.
+        rank: largest rank.
+        dtype: of the master weights.
+
+    Attributes:
+        used: rows in use.
+        segments: whose tokens the next pass holds; None switches all updates off.
+    """
+
+    def __init__(self, model: Any, targets: Sequence[str], *, capacity: int, rank: int, dtype: torch.dtype):
+        self.rank, self.used = rank, 0
+        self.segments: Segments | None = None
+        self._homes: list[tuple[nn.Module, str, BankedLinear]] = []
+        for name in targets:
+            parent, _, child = name.rpartition(".")
+            holder = model.get_submodule(parent)
+            layer = BankedLinear(getattr(holder, child), self)
+            setattr(holder, child, layer)
+            self._homes.append((holder, child, layer))
+        self._layers = [layer for _, _, layer in self._homes]
+        device = self._layers[0].linear.weight.device
+        size = numbers([layer.linear for layer in self._layers], rank)
+        self.flat_CP = torch.zeros(capacity, size, dtype=dtype, device=device)
+        self.grad_CP = torch.zeros_like(self.flat_CP)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """A context in which the model is the base alone."""
+        before, self.segments = self.segments, None
+        try:
+            yield
+        finally:
+            self.segments = before
+
+    @contextmanager
+    def out(self) -> Iterator[None]:
+        """A context in which the model has its own linear layers again, for PEFT to work on."""
+        for holder, child, layer in self._homes:
+            setattr(holder, child, layer.linear)
+        try:
+            yield
+        finally:
+            for holder, child, layer in self._homes:
+                setattr(holder, child, layer)
+
+    def use(self, rows: int) -> None:
+        """Set the number of rows in use, and let the layers see these."""
+        self.used = rows
+        for layer, (a, b) in zip(self._layers, self._places(), strict=True):
+            o, d = layer.linear.weight.shape
+            layer.a, layer.b = self._views(a, (rows, self.rank, d)), self._views(b, (rows, o, self.rank))
+
+    def resize(self, capacity: int) -> None:
+        """Keep the first rows alone, and give the memory of the others back."""
+        self.flat_CP = self.flat_CP[:capacity].clone()
+        self.grad_CP = torch.zeros_like(self.flat_CP)
+
+    def row(self, k: int) -> Tensor:
+        """Row k as a parameter of an optimizer; it shares memory with the layers' views."""
+        parameter = self.flat_CP[k].detach().requires_grad_()
+        parameter.grad = self.grad_CP[k]
+        return parameter
+
+    def read(self, flat_P: Tensor, rank: int) -> list[Tensor]:
+        """A row's (or a moment's) tensors in PEFT's order: A [r, D] and B [O, r] of each layer."""
+        found = []
+        for layer, (a, b) in zip(self._layers, self._places(), strict=True):
+            o, d = layer.linear.weight.shape
+            found += [flat_P[a].view(self.rank, d)[:rank], flat_P[b].view(o, self.rank)[:, :rank]]
+        return found
+
+    def write(self, flat_P: Tensor, tensors: Sequence[Tensor]) -> None:
+        """The inverse of `read`; numbers beyond the tensors' rank become 0."""
+        with torch.no_grad():
+            flat_P.zero_()
+            for place, tensor in zip(self.read(flat_P, tensors[0].shape[0]), tensors, strict=True):
+                place.copy_(tensor)
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a row over another."""
+        self.flat_CP[target] = self.flat_CP[source]
+
+    def _places(self) -> list[tuple[slice, slice]]:
+        found, at = [], 0
+        for layer in self._layers:
+            o, d = layer.linear.weight.shape
+            cut = at + self.rank * d
+            found.append((slice(at, cut), slice(cut, cut + o * self.rank)))
+            at = cut + o * self.rank
+        return found
+
+    def _views(self, place: slice, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        """A layer's numbers in all rows in use, and their gradients."""
+        return self.flat_CP[: self.used, place].view(shape), self.grad_CP[: self.used, place].view(shape)
+
+
+def numbers(layers: Sequence[nn.Linear], rank: int) -> int:
+    """How many numbers an adapter of a rank has."""
+    return sum(rank * (layer.in_features + layer.out_features) for layer in layers)
