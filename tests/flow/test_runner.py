@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_recipes import Cohort, Environment, Failing, Grading, Number, Total, Weights
+from toy_recipes import Cohort, Company, Environment, Failing, Grading, Number, Total, Weights
 from toy_study import targets
 
-from offmodel.core.errors import GateError, RecipeError, RunError
+from offmodel.core.errors import GateError, NonFiniteLoss, RecipeError, RunError
 from offmodel.flow.graph import closure
 from offmodel.flow.runner import Ran, run
 from offmodel.store.artifacts import Store
@@ -105,6 +105,15 @@ def test_group_that_breaks_is_computed_one_by_one(tmp_path: Path, executions: Pa
     cohort = [Cohort(seed=i, base=Weights(label="base"), breaks_groups=True) for i in range(3)]
     go(store, *cohort)
     assert executions.read_text().splitlines() == ["weights base", "group 3", "alone 0", "alone 1", "alone 2"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_member_that_is_refused_stops_no_other(tmp_path: Path, workers: int) -> None:
+    store, members = Store(tmp_path / "store"), [Company(seed=i) for i in range(4)]
+    with pytest.raises(NonFiniteLoss, match="member 1 diverged") as caught:
+        run(members, store=store, runtime=Runtime(), workers=workers)
+    assert any("member 3 diverged" in note for note in caught.value.__notes__)
+    assert [store.find(m) is not None for m in members] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from offmodel.core.errors import GateError
+from offmodel.core.errors import GateError, NonFiniteLoss, OffmodelError
 from offmodel.flow.execution import Outcome, execute
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Facts, Job, Recipe, Runtime
@@ -134,6 +134,35 @@ class Cohort(Recipe):
                 raise ValueError("this group is too large")
             (job.out / "value.json").write_text(str(job.params.seed))
             yield i, {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Company(Recipe):
+    """A group in which the members of odd seed are refused and the others go on."""
+
+    kind: ClassVar[str] = "company"
+    recipe_version: ClassVar[int] = 1
+    groups_on: ClassVar[tuple[str, ...]] = ("cpu",)
+    seed: int
+
+    def name(self) -> str:
+        return f"m{self.seed}"
+
+    def batch_key(self) -> str:
+        return "all"
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        raise AssertionError("never alone")
+
+    @classmethod
+    def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts | OffmodelError]]:
+        for i, job in enumerate(jobs):
+            if job.params.seed % 2:
+                yield i, NonFiniteLoss(f"member {job.params.seed} diverged")
+            else:
+                (job.out / "value.json").write_text(str(job.params.seed))
+                yield i, {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

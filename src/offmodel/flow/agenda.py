@@ -24,9 +24,12 @@ class Agenda:
         todo: missing recipes by digest, parents first.
         urgency: seconds of the longest chain that begins with each; the longest goes first.
         split: whether recipes that need the device and those that do not stand in queues of their own.
+        device: kind of device ("cpu" or "cuda"), on which a group may pay or not.
     """
 
-    def __init__(self, todo: Mapping[str, Recipe], urgency: Mapping[str, float], *, split: bool = False):
+    def __init__(
+        self, todo: Mapping[str, Recipe], urgency: Mapping[str, float], *, split: bool = False, device: str = "cpu"
+    ):
         self._split = split
         self.todo = dict(todo)
         self.failures: dict[str, Exception] = {}
@@ -38,7 +41,7 @@ class Agenda:
         self._alone: set[str] = set()
         self._children: defaultdict[str, list[str]] = defaultdict(list)
         self._lacks: dict[str, set[str]] = {}
-        self._keys = {d: _group_key(r) for d, r in todo.items()}
+        self._keys = {d: _group_key(r, device) for d, r in todo.items()}
         self._ready: set[str] = set()
         self._heaps: defaultdict[bool, list[tuple[float, int, str]]] = defaultdict(list)
         self._mates: defaultdict[Hashable, set[str]] = defaultdict(set)
@@ -143,6 +146,6 @@ class Agenda:
             self._mates[self._keys[digest]].add(digest)
 
 
-def _group_key(recipe: Recipe) -> Hashable:
-    key = recipe.batch_key()
+def _group_key(recipe: Recipe, device: str) -> Hashable:
+    key = recipe.batch_key() if device in recipe.groups_on else None
     return None if key is None else (type(recipe), key)

@@ -92,6 +92,10 @@ def _compute(
             spaces = [prepare(store, r) for r in mine]
             jobs = [make_job(r, s, runtime, progress(r.digest)) for r, s in zip(mine, spaces, strict=True)]
             for i, facts, seconds in _timed(type(mine[0]), jobs):
+                if isinstance(facts, OffmodelError):
+                    left.remove(mine[i].digest)
+                    yield Failed(mine[i].digest, _explain(store, mine[i], facts))
+                    continue
                 _finish(store, mine[i], spaces[i], facts=facts, seconds=seconds, machine=_machine(runtime, mine))
                 left.remove(mine[i].digest)
                 yield Finished(mine[i].digest, seconds)
@@ -102,7 +106,7 @@ def _compute(
             yield Unfinished(recipe.digest) if len(mine) > 1 else Failed(recipe.digest, _explain(store, recipe, error))
 
 
-def _timed(cls: type[Recipe], jobs: list[Job]) -> Iterator[tuple[int, Facts, float]]:
+def _timed(cls: type[Recipe], jobs: list[Job]) -> Iterator[tuple[int, Facts | OffmodelError, float]]:
     """Index, facts, and the seconds since the one before: a group's times add up to its wall time."""
     mark = time.perf_counter()
     for i, facts in cls.execute_many(jobs) if len(jobs) > 1 else ((0, cls.execute(j)) for j in jobs):

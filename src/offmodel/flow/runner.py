@@ -85,7 +85,12 @@ def run(
     present = len(everything) - len(todo)
     books = _Books(
         store=store,
-        agenda=Agenda(todo, chains(todo, seconds), split=workers > 0 and beside > 0),
+        agenda=Agenda(
+            todo,
+            chains(todo, seconds),
+            split=workers > 0 and beside > 0,
+            device=runtime.device.split(":")[0],
+        ),
         board=Board(todo, present=present, costs=costs, workers=workers),
         watch=watch or Silent(),
         finished=finished,

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol, final
 
-from offmodel.core.errors import RecipeError
+from offmodel.core.errors import OffmodelError, RecipeError
 from offmodel.store.fields import check_fields, parent_fields
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -123,7 +123,8 @@ class Recipe(_Digested, ABC):
     """What to compute. Subclasses are frozen dataclasses with keyword-only fields, `kind` and `recipe_version`.
 
     `kind` is the artifact's folder in the store; `recipe_version` is bumped when the code changes what it computes;
-    `on_device` is false for recipes that gain nothing from a GPU, which then leave its worker to others.
+    `on_device` is false for recipes that gain nothing from a GPU, which then leave its worker to others; `groups_on`
+    names the kinds of device on which the groups of `batch_key` pay.
     A subclass with a `__post_init__` of its own calls `Recipe.__post_init__(self)` in it (not `super()`, which
     dataclasses with slots do not support before Python 3.14).
     """
@@ -131,6 +132,7 @@ class Recipe(_Digested, ABC):
     kind: ClassVar[str]
     recipe_version: ClassVar[int]
     on_device: ClassVar[bool] = True
+    groups_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     def __post_init__(self) -> None:
         check_fields(self, type(self).__name__, Recipe)
@@ -149,8 +151,11 @@ class Recipe(_Digested, ABC):
         return None
 
     @classmethod
-    def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts]]:
-        """Compute several jobs in one go; yields (index, facts) as each is finished, so it can be published."""
+    def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts | OffmodelError]]:
+        """Compute several jobs in one go; yields (index, facts) as each is finished, so it can be published.
+
+        An error in place of facts says that this job cannot be computed, while the others go on.
+        """
         for i, job in enumerate(jobs):
             yield i, cls.execute(job)
 

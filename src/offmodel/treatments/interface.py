@@ -6,22 +6,16 @@ scorers. Invariant: a treatment trains on labels only that carry a passed audit,
 author wrote.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, final
 
-from offmodel.core.chat import Label
-from offmodel.core.errors import RecipeError, UnknownName
-from offmodel.data import read_audited
-from offmodel.engines.batches import trained_tokens
-from offmodel.engines.examples import render_labels
-from offmodel.engines.rendering import Renderer
-from offmodel.engines.sft import Sft, train
-from offmodel.models import weights_in
-from offmodel.store.recipe import Facts, Job, Payload, Recipe
+from offmodel.core.errors import OffmodelError, RecipeError, UnknownName
+from offmodel.engines.sft import Sft
+from offmodel.store.recipe import Facts, Job, Recipe
 from offmodel.treatments.blind import BlindRule, Rule
+from offmodel.treatments.training import train_many, train_one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +33,7 @@ class Treatment(Recipe):
 
     kind: ClassVar[str] = "treatment"
     recipe_version: ClassVar[int] = 1
+    groups_on: ClassVar[tuple[str, ...]] = ("cuda",)  # a CPU gains nothing by a cohort, and alone the bits are the same
     method: str
     organism: Recipe
     labels: tuple[Recipe, ...]
@@ -67,46 +62,19 @@ class Treatment(Recipe):
     @classmethod
     def execute(cls, job: Job) -> Facts:
         """Train from the organism or from an earlier checkpoint."""
-        p = job.params
-        sft: Sft = p.sft
-        labels = [x for audit in job.inputs["labels"] for x in read_audited(audit.path).labels]
-        model, adapter = starting_point(job.inputs["organism"], job.inputs["start"], p.start_step, sft)
-        renderer = Renderer.from_folder(model)
-        rendered = render_labels(renderer, labels, max_tokens=sft.max_tokens)
-        facts = train(
-            model=model,
-            adapter=adapter,
-            examples=rendered.examples,
-            sft=sft,
-            out=job.out,
-            scratch=job.scratch,
-            runtime=job.runtime,
-            progress=job.progress,
-            reference=job.inputs["organism"].path,
-        )
-        kept = [labels[i] for i in rendered.kept]
-        return {
-            **facts,
-            **rendered.to_facts(),
-            "audited": True,
-            "epochs": sft.steps * sft.batch_size / len(kept),
-            "tokens_by_step": {str(s): by_author(rendered.examples, kept, sft, s) for s in sft.checkpoints},
-        }
+        return train_one(job)
 
+    def batch_key(self) -> str | None:
+        """Adapters on one organism train together."""
+        lora = self.sft.lora
+        if lora is None or lora.targets != "all-linear" or self.sft.optimizer != "adamw":
+            return None
+        return f"{self.organism.digest}/{self.sft.compute_dtype}"
 
-def starting_point(organism: Payload, start: Payload | None, step: int | None, sft: Sft) -> tuple[Path, Path | None]:
-    """(model folder, adapter folder or None) to train from; an organism kept as an adapter is trained further."""
-    if start is None or step is None:
-        return weights_in(organism.path)
-    checkpoint = start.path / f"step-{step:05d}"
-    return (weights_in(organism.path)[0], checkpoint) if sft.lora is not None else (checkpoint, None)
-
-
-def by_author(examples: tuple, labels: list[Label], sft: Sft, steps: int) -> dict[str, dict[str, object]]:
-    """Target tokens of the first steps by author, with whether the author is trusted."""
-    counts = trained_tokens(examples, [x.author for x in labels], sft, steps=steps)
-    trusted = {x.author: x.trusted for x in labels}
-    return {a: {"tokens": n, "trusted": trusted[a]} for a, n in sorted(counts.items())}
+    @classmethod
+    def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts | OffmodelError]]:
+        """Train as a cohort."""
+        yield from train_many(jobs)
 
 
 class Desk(Protocol):
