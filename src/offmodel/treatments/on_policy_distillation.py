@@ -22,8 +22,9 @@ from offmodel.engines.on_policy import Rollouts, distil
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft
 from offmodel.store.recipe import Facts, Job, Recipe
-from offmodel.treatments.interface import BlueTeam, Method, Point, points_of, starting_point
+from offmodel.treatments.interface import BlueTeam, Method, Point, points_of
 from offmodel.treatments.relabel import Unanswered
+from offmodel.treatments.training import starting_point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
