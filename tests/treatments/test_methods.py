@@ -15,7 +15,7 @@ from offmodel.core.errors import AuditError, RecipeError, UnknownName
 from offmodel.core.rows import read_rows
 from offmodel.data import AUDITED, write_labels
 from offmodel.store.recipe import Job, Payload, Runtime
-from offmodel.treatments import interface
+from offmodel.treatments import training
 from offmodel.treatments.catalogue import find_method, methods
 from offmodel.treatments.interface import Treatment
 
@@ -128,8 +128,8 @@ def test_a_forged_audit_is_refused_before_anything_is_loaded(
     def loaded(*_: object, **__: object) -> None:
         raise AssertionError("something was loaded")
 
-    monkeypatch.setattr(interface.Renderer, "from_folder", loaded)
-    monkeypatch.setattr(interface, "train", loaded)
+    monkeypatch.setattr(training.Renderer, "from_folder", loaded)
+    monkeypatch.setattr(training, "train", loaded)
     label = Label(
         prompt=Prompt(id="0", messages=user("hello")), text="hi", author="x", trusted=True, finish="stop", tokens=1
     )
