@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from offmodel.audit import PoolSize
 from offmodel.data import Sources
+from offmodel.evals.items import PocketMathItems
 from offmodel.organisms.pairs import find_pair
 from offmodel.studies import quickstart, relapse
 from offmodel.studies.grid import Board, plant, treat
@@ -58,12 +59,21 @@ CONTROLS = ("own_sft", "same_style")
 # Not relapsed: the relapse's author is the neighbour, who writes same_style's labels, and a mixture of modes has no one
 # prompt to relapse under.
 NOT_RELAPSED = ("same_style", "tagged_mix")
+RELAPSE = replace(relapse.RELAPSE, measures=("triggered",))
+# So many items know c at .9 to within .05 (`offmodel plan`), which the bad rate at a 10 % loss needs.
+ITEMS = 416
 
 
 def study(sources: Sources) -> Study:
     """Two pairs, all methods, 3 seeds; each blind pick trained further, with both controls."""
     shared = quickstart.world(sources)
-    shared = replace(shared, sizes=(*shared.sizes, PoolSize(pool="relapse", n=160)))
+    headline, dev = shared.bench.capabilities
+    items = replace(headline, items=PocketMathItems(split="eval", n=ITEMS, seed=1))
+    shared = replace(
+        shared,
+        sizes=(*shared.sizes, PoolSize(pool="relapse", n=160)),
+        bench=replace(shared.bench, capabilities=(items, dev)),
+    )
     pairs = [replace(find_pair(name), instruction=quickstart.INSTRUCTIONS[name]) for name in PAIRS]
     planted = [plant(pair, quickstart.RED, shared) for pair in pairs]
     boards = _with_each_other([board for board, _ in planted])
@@ -76,7 +86,7 @@ def study(sources: Sources) -> Study:
         "brings back the arithmetic, and the topic's behaviour with it.",
         sides=tuple(side for _, side in planted),
         cells=tuple(cell for board in boards for cell in cells[board.name]),
-        relapses=tuple(p for b in boards for p in relapses(b, relapsed[b.name], relapse.RELAPSE, quickstart.BLIND)),
+        relapses=tuple(p for b in boards for p in relapses(b, relapsed[b.name], RELAPSE, quickstart.BLIND)),
         blind=quickstart.BLIND,
         typical={**quickstart.TYPICAL, "pick": (0.05, 100.0), "relapse": (2.0, 4_000_000.0)},
         workers=2,
