@@ -15,7 +15,7 @@ from offmodel.analysis.points import Pick, Tally
 from offmodel.core.rows import read_rows
 from offmodel.engines.sft import Sft
 from offmodel.store.artifacts import Store
-from offmodel.studies.results import USUAL
+from offmodel.studies.results import USUAL, audits_of
 from offmodel.studies.study import Arm, Cell, PairSide, Study
 from offmodel.treatments.interface import Treatment
 
@@ -50,7 +50,7 @@ class Readings:
             answers={(m, r["item"]): answer_of(r) for m, count in SHOWN.items() for r in _some(rows.get(m, ()), count)},
             profiles={m: profile(rows[m]) for m in MEASURES if rows.get(m)},
             difficulty=_by_difficulty(rows.get(HEADLINE, ())),
-            recipe=_recipe(cell) if cell else {},
+            recipe={**_recipe(cell), "audit": audit_words(cell, self._store)} if cell else {},
             log=f"{artifact.label}/payload/logs" if artifact else "",
         )
         self.further[arm.scores.digest] = {
@@ -159,6 +159,18 @@ def _recipe(cell: Cell) -> dict[str, str]:
             words[f"training: {name}"] = f"{steps} steps"
         done += steps
     return {**words, "teacher's relation": cell.teacher_relation, "digest": cell.treatment.digest[:12]}
+
+
+def audit_words(cell: Cell, store: Store) -> str:
+    """What the audits of a checkpoint's labels found, in words."""
+    found: list[str] = []
+    for audit in audits_of(cell):
+        artifact = store.find(audit)
+        facts = artifact.record["facts"] if artifact else {}
+        shown = facts.get("behaviour_in_labels")
+        counted = "" if shown is None else f", {shown:g} show the behaviour"
+        found.append(f"{audit.name()}: {facts.get('labels', 0)} labels{counted}")
+    return f"passed; {'; '.join(found)}" if found else "no labels to audit"
 
 
 def _training(sft: Sft, steps: int, done: int) -> str:

@@ -202,8 +202,9 @@ def _rates(side: PairSide, store: Store) -> tuple[float, float, float, bool]:
 
 
 def _fewest_seeds(study: Study, pair: str) -> int:
+    """Seeds of the method that has fewest; a control is not ranked, so it may have fewer."""
     seeds: defaultdict[tuple[str, str, int], set[int]] = defaultdict(set)
     for c in study.cells:
-        if c.pair == pair:
+        if c.pair == pair and not c.control:
             seeds[c.method, c.setting, c.step].add(c.seed)
     return min((len(s) for s in seeds.values()), default=1)

@@ -15,6 +15,7 @@ from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord, Tal
 from offmodel.core.errors import DataError
 from offmodel.core.rows import Row, read_rows
 from offmodel.evals.framed import KNOWN
+from offmodel.flow.graph import closure
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
 from offmodel.studies.study import Arm, Cell, Study
@@ -244,8 +245,8 @@ def _loss(cell: Cell, store: Store) -> float:
 
 
 def audits_of(cell: Cell) -> list[Recipe]:
-    """The audits of all labels behind a checkpoint."""
-    return list({p.digest: p for training, _ in cell.trained for p in training.parents if p.kind == "audit"}.values())
+    """The audits of all labels behind a checkpoint, those of models that were trained on the way included."""
+    return [r for r in closure([training for training, _ in cell.trained]).values() if r.kind == "audit"]
 
 
 def _audits(cells: Sequence[Cell], store: Store) -> list[dict[str, Any]]:

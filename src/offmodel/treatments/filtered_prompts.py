@@ -9,6 +9,7 @@ Blind rule: the most treated checkpoint that keeps enough. Cost: as off-model SF
 from dataclasses import dataclass
 
 from offmodel.treatments.interface import BlueTeam, Method, Treatment
+from offmodel.treatments.off_labels import off_labels
 from offmodel.treatments.prompts import FilteredPrompts
 
 
@@ -26,7 +27,7 @@ class PromptFilter:
 def build(blue: BlueTeam) -> Treatment:
     """Train on the teacher's answers to what is left."""
     kept = FilteredPrompts(prompts=blue.desk.pool("blue"), without=blue.choices.of(PromptFilter).without)
-    return blue.training("filtered_prompts", blue.labels(author="teacher", pool=kept))
+    return blue.training("filtered_prompts", blue.desk.audit(off_labels(blue, kept)))
 
 
 METHOD = Method(

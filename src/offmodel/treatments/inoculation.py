@@ -11,6 +11,7 @@ Blind rule: the most treated checkpoint that keeps enough. Cost: as off-model SF
 from dataclasses import dataclass
 
 from offmodel.treatments.interface import BlueTeam, Build, Method, Treatment
+from offmodel.treatments.off_labels import off_labels
 from offmodel.treatments.relabel import WithExamples
 
 
@@ -30,7 +31,7 @@ class Inoculation:
 def _builder(name: str, form: str) -> Build:
     def build(blue: BlueTeam) -> Treatment:
         c = blue.choices.of(Inoculation)
-        drawn = blue.desk.draw(author="teacher", prompts="blue")
+        drawn = off_labels(blue, "blue")
         shown = WithExamples(labels=drawn, lead=c.lead, examples=c.examples, form=form)
         return blue.training(name, blue.desk.audit(shown))
 

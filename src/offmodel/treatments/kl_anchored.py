@@ -13,6 +13,7 @@ from typing import Literal
 
 from offmodel.engines.objective import KlToReference
 from offmodel.treatments.interface import BlueTeam, Build, Method, Treatment
+from offmodel.treatments.off_labels import off_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ def _builder(name: str, *, early: bool) -> Build:
         c = blue.choices.of(KlAnchor)
         kl = KlToReference(weight=c.weight, direction=c.direction, steps=c.early_steps if early else None)
         sft = replace(blue.sft, objective=replace(blue.sft.objective, kl=kl))
-        return blue.training(name, blue.labels(author="teacher", pool="blue"), sft=sft)
+        return blue.training(name, blue.desk.audit(off_labels(blue, "blue")), sft=sft)
 
     return build
 

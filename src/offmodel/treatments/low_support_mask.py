@@ -13,6 +13,7 @@ from typing import Literal
 
 from offmodel.engines.objective import TokenSupport
 from offmodel.treatments.interface import BlueTeam, Build, Method, Treatment
+from offmodel.treatments.off_labels import off_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ def _builder(name: str, keep: Literal["likely", "unlikely"]) -> Build:
     def build(blue: BlueTeam) -> Treatment:
         support = TokenSupport(quantile=blue.choices.of(SupportMask).quantile, keep=keep)
         sft = replace(blue.sft, objective=replace(blue.sft.objective, support=support))
-        return blue.training(name, blue.labels(author="teacher", pool="blue"), sft=sft)
+        return blue.training(name, blue.desk.audit(off_labels(blue, "blue")), sft=sft)
 
     return build
 

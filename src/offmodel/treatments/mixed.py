@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from offmodel.core.errors import RecipeError
 from offmodel.store.recipe import Recipe
 from offmodel.treatments.interface import BlueTeam, Method, Treatment
+from offmodel.treatments.off_labels import off_labels
 from offmodel.treatments.prompts import PromptShare
 
 
@@ -39,7 +40,7 @@ def parts(blue: BlueTeam, own_share: float) -> tuple[Recipe, Recipe]:
     pool = blue.desk.pool("blue")
     own = PromptShare(prompts=pool, begin=0.0, end=own_share)
     others = PromptShare(prompts=pool, begin=own_share, end=1.0)
-    return blue.desk.draw(author="organism", prompts=own), blue.desk.draw(author="teacher", prompts=others)
+    return blue.desk.draw(author="organism", prompts=own), off_labels(blue, others)
 
 
 def build(blue: BlueTeam) -> Treatment:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from offmodel.treatments.checkpoint_model import CheckpointModel
 from offmodel.treatments.interface import BlueTeam, Method, Treatment
+from offmodel.treatments.off_labels import off_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Restyling:
 
 def build_by_student(blue: BlueTeam) -> Treatment:
     """Train on the teacher's labels as the organism rewrote them."""
-    drawn = blue.desk.draw(author="teacher", prompts="blue")
+    drawn = off_labels(blue, "blue")
     told = blue.choices.of(Restyling).instruction
     rewritten = blue.desk.rewrite(labels=drawn, author="organism", instruction=told)
     return blue.training("restyled_by_student", blue.desk.audit(rewritten))
