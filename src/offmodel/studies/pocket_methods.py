@@ -60,12 +60,14 @@ CONTROLS = ("own_sft", "same_style")
 # prompt to relapse under.
 NOT_RELAPSED = ("same_style", "tagged_mix")
 RELAPSE = replace(relapse.RELAPSE, measures=("triggered",))
+# Relapses with their controls are three quarters of all trainings; one seed of each method.
+RELAPSED_SEED = SEEDS[0]
 # So many items know c at .9 to within .05 (`offmodel plan`), which the bad rate at a 10 % loss needs.
 ITEMS = 416
 
 
 def study(sources: Sources) -> Study:
-    """Two pairs, all methods, 3 seeds; each blind pick trained further, with both controls."""
+    """Two pairs, all methods, 3 seeds; the blind picks of one seed trained further, with both controls."""
     shared = quickstart.world(sources)
     headline, dev = shared.bench.capabilities
     items = replace(headline, items=PocketMathItems(split="eval", n=ITEMS, seed=1))
@@ -78,7 +80,9 @@ def study(sources: Sources) -> Study:
     planted = [plant(pair, quickstart.RED, shared) for pair in pairs]
     boards = _with_each_other([board for board, _ in planted])
     cells = {board.name: _cells(board) for board in boards}
-    relapsed = {b.name: [c for c in cells[b.name] if c.method not in NOT_RELAPSED] for b in boards}
+    relapsed = {
+        b.name: [c for c in cells[b.name] if c.method not in NOT_RELAPSED and c.seed == RELAPSED_SEED] for b in boards
+    }
     return Study(
         name="pocket-methods",
         question="Where does each method of the library stand on two pocket organisms?",
