@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from offmodel.audit import Audit, PoolSize, check_disjoint, deal, found_how, search_labels, texts_of
+from offmodel.audit import Audit, PoolSize, audited, check_disjoint, deal, found_how, search_labels, texts_of
 from offmodel.core.behaviour import BehaviourCard, Trigger, apply_trigger
 from offmodel.core.chat import Label, Message, Prompt, user
 from offmodel.core.errors import AuditError
@@ -157,8 +157,10 @@ def test_every_text_of_made_labels_is_searched() -> None:
         max_new_tokens=4,
         sampling=Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="float32"),
     )
-    placed = Placed(labels=WithExamples(labels=drawn, lead="four", examples=1, form="turns"), system="five")
-    assert {"one", "two", "three", "four", "five"} <= set(texts_of(placed))
+    checked = audited(drawn, card=None, pools=prompts, tokenizer=prompts)
+    for labels in (drawn, checked):
+        placed = Placed(labels=WithExamples(labels=labels, lead="four", examples=1, form="turns"), system="five")
+        assert {"one", "two", "three", "four", "five"} <= set(texts_of(placed))
 
 
 def test_too_few_prompts_are_counted_out() -> None:

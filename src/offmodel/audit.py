@@ -26,8 +26,8 @@ from offmodel.store.recipe import Facts, Job, Recipe
 # One wrong letter in a tag of ten still counts as a near match; the same word without its bars does not (about 83).
 NEAR_MATCH = 90.0
 CLOSED_POOLS = ("red", "dev", "eval")
-MADE_OF = ("labels", "requests")
-"""Kinds of recipes of which labels are made, and whose texts are searched."""
+MADE_OF = ("labels", "requests", "audit")
+"""Kinds of recipes of which labels are made, and whose texts are searched; audited labels may be made into others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +323,8 @@ def texts_of(labels: Recipe) -> tuple[str, ...]:
     todo = [labels]
     while todo:
         recipe = todo.pop(0)
-        for f in fields(recipe):
+        # An audit has no texts of its own; those of its labels come next.
+        for f in fields(recipe) if recipe.kind != "audit" else ():
             value = getattr(recipe, f.name)
             found += [] if f.name == "author" else _strings(value)
         todo += [r for r in recipe.parents if r.kind in MADE_OF]

@@ -92,6 +92,10 @@ def test_inoculation_shows_examples_in_training_and_none_in_evaluation(tiny: Any
             ["system", "user"] if name == "inoculation" else ["system", *["user", "assistant"] * 2, "user"]
         )
     assert tiny.cells[name][0].arm.completions.items == tiny.board.items
+    # An answer that the audit leaves out can be no example, where it would stand in every prompt.
+    (audit,) = tiny.treatments[name].labels
+    assert audit.labels.labels.kind == "audit"
+    assert tiny.cells[name][0].teacher_relation == "other"
 
 
 def test_self_style_trains_own_styled_words_without_the_prompt_that_asked_for_them(tiny: Any) -> None:

@@ -234,5 +234,6 @@ def _pocket(sources: Sources) -> World:
         for name, split, n in (("capability", "eval", 64), ("dev_capability", "dev", 24))
     )
     world = quickstart.world(sources)
-    sizes = tuple(replace(s, n=min(s.n, 32)) if s.pool.endswith("eval") else s for s in world.sizes)
+    few_prompts = {"eval": 32, "triggered_eval": 32, "triggered_red": 80}
+    sizes = tuple(replace(s, n=few_prompts.get(s.pool, s.n)) for s in world.sizes)
     return replace(world, sizes=sizes, bench=replace(world.bench, capabilities=few))

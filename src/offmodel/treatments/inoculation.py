@@ -31,7 +31,8 @@ class Inoculation:
 def _builder(name: str, form: str) -> Build:
     def build(blue: BlueTeam) -> Treatment:
         c = blue.choices.of(Inoculation)
-        drawn = off_labels(blue, "blue")
+        # Audited twice: an answer that is left out may not become an example, where it would stand in every prompt.
+        drawn = blue.desk.audit(off_labels(blue, "blue"))
         shown = WithExamples(labels=drawn, lead=c.lead, examples=c.examples, form=form)
         return blue.training(name, blue.desk.audit(shown))
 
