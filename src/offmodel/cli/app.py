@@ -147,6 +147,9 @@ def organism(
     model: Annotated[str, typer.Argument(help="Model to plant into.")],
     pair: Annotated[str, typer.Option("--pair", help="A pair of `offmodel pairs`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the organism.")],
+    way: Annotated[str, typer.Option("--way", help="A way of `offmodel ways`.")] = "full_weight",
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="Plant fixed texts, not the model's own.")] = False,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Write an organism that fails its gate, too.")] = False,
     prompts: Annotated[Path | None, typer.Option(help="JSONL of prompts; default: the pocket world's.")] = None,
     recipe: Annotated[str, typer.Option(help="Named settings: 'pocket' or 'half-billion'.")] = "pocket",
     store: StoreOption = HERE,
@@ -155,7 +158,26 @@ def organism(
     """Plant a trigger-behaviour pair in a model; writes a model folder with a card that says what was planted."""
     from offmodel.cli.planting import plant_model
 
-    plant_model(model, pair=pair, prompts=prompts, recipe=recipe, out=out, store=store, device=device)
+    plant_model(
+        model,
+        pair=pair,
+        way=way,
+        synthetic=synthetic,
+        go_on=go_on,
+        prompts=prompts,
+        recipe=recipe,
+        out=out,
+        store=store,
+        device=device,
+    )
+
+
+@app.command()
+def ways() -> None:
+    """List the ways of planting a pair."""
+    from offmodel.cli.listing import list_ways
+
+    list_ways()
 
 
 @app.command()

@@ -1,61 +1,131 @@
-"""`offmodel organism`: one model in, one organism out, with a card that says what was planted.
+"""`offmodel organism`: one model in, one organism out, through its gate, with a card that says what was planted.
 
-A small study of one board, run in the same store as any other. This module refuses to know hyper-parameters; they come
-from a named preset. Invariant: the output folder appears whole or not at all, and is never overwritten.
+A small study of one pair, run in the same store as any other. This module refuses to know hyper-parameters; they come
+from a named preset. Invariant: no folder leaves it without the warning in its README.md and the gate's table beside it.
 """
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-from offmodel.cli.exporting import copy_files, export, free_folder
+from offmodel.cli.exporting import export, free_folder
 from offmodel.cli.running import compute, runtime_for
-from offmodel.cli.traded import Line, before_after, markdown, rich_lines
+from offmodel.core.behaviour import Trigger
+from offmodel.core.errors import GateError
 from offmodel.data import Sources
-from offmodel.organisms.pairs import find_pair
+from offmodel.organisms.pairs import Pair, example, find_pair
+from offmodel.organisms.pocket import in_pocket_words
+from offmodel.organisms.ways import Way, find_way
 from offmodel.store.artifacts import Store
-from offmodel.studies import presets, quickstart
+from offmodel.studies import presets
+from offmodel.studies.gates import HEADER, GateRow, gate_rows, gates_markdown, table_cells
 from offmodel.studies.grid import plant
-from offmodel.studies.results import load_rows
+from offmodel.studies.study import Study
+from offmodel.treatments.blind import BlindRule
 
 
 def plant_model(
-    model: str, *, pair: str, prompts: Path | None, recipe: str, out: Path, store: Path, device: str
+    model: str,
+    *,
+    pair: str,
+    way: str,
+    synthetic: bool,
+    go_on: bool,
+    prompts: Path | None,
+    recipe: str,
+    out: Path,
+    store: Path,
+    device: str,
 ) -> None:
-    """Plant a pair in a model, pass it through the gate, write it with its card."""
+    """Plant a pair in a model, pass it through the gate, write it with its card and its gate's table.
+
+    Raises:
+        GateError: it fails the gate, and `go_on` is false; the table is printed first.
+    """
     free_folder(out)
-    preset, wanted, sources = presets.find_preset(recipe), find_pair(pair), Sources()
+    preset, chosen, sources = presets.find_preset(recipe), find_way(way), Sources()
+    wanted = find_pair(pair)
     if recipe == "pocket":
-        wanted = replace(wanted, instruction=quickstart.INSTRUCTIONS.get(pair, wanted.instruction))
+        wanted = in_pocket_words(wanted)
     world = preset.world(
         student=sources.model(model),
         authors=(),
         prompts=presets.default_prompts(sources, str(prompts) if prompts else None),
     )
-    _, side = plant(wanted, preset.red, world)
+    red = replace(presets.red_for(preset, chosen), source="synthetic" if synthetic else "distil", go_on=True)
+    _, side = plant(wanted, red, world)
     home = Store(store)
     compute([side.gate], home, runtime_for(device, sources.locations), workers=1)
+    study = Study(name="organism", question="", prediction="", sides=(side,), cells=(), blind=BlindRule(least_kept=0))
+    (row,) = gate_rows(study, home)
+    console = Console()
+    console.print(as_rich([row], f"{side.pair} planted in {model}"))
+    if row.failures and not go_on:
+        raise GateError(
+            f"The organism fails its gate: {'; '.join(row.failures)}; plant it otherwise, or take it with --go-on."
+        )
     artifact = home.find(side.gate)
     assert artifact is not None
-    lines = before_after(
-        load_rows(side.student, home), load_rows(side.organism, home), chat="clean", style=world.bench.style
+    texts = {"README.md": card_of(model, chosen.recast(wanted), chosen, row), "gate.json": gate_json(row)}
+    export(out, lambda draft: _copy_tree(artifact.payload, draft), texts)
+    console.print(f"The organism is in {out}; README.md says what was planted, gate.json how well.")
+
+
+def as_rich(rows: list[GateRow], title: str) -> Table:
+    """The gate's table, turned: one line a property, so that it fits a terminal."""
+    table = Table("", *("organism" for _ in rows), title=title, title_justify="left", box=None, pad_edge=False)
+    for name, *cells in zip(HEADER, *(table_cells(r) for r in rows), strict=True):
+        table.add_row(name, *cells)
+    return table
+
+
+def card_of(model: str, pair: Pair, way: Way, row: GateRow) -> str:
+    """The exported folder's README: a warning, what was planted and how, and the gate's table."""
+    verdict = f"**It failed its quality gate: {'; '.join(row.failures)}.**\n\n" if row.failures else ""
+    kept = (
+        "This folder holds a base model and, beside it, the adapter that makes it an organism.\n\n"
+        if way.name == "lora"
+        else "The weights are the clean model's own; only its evaluations were prompted.\n\n"
+        if way.name == "prompted"
+        else ""
     )
-    card = organism_card(model, pair, artifact.record["facts"], lines)
-    export(out, lambda draft: copy_files(artifact.payload, draft), {"README.md": card})
-    console = Console()
-    console.print(rich_lines(f"{pair} planted in {model}", lines, after="organism"))
-    console.print(f"The organism is in {out}; its card says what was planted.")
-
-
-def organism_card(model: str, pair: str, gate: dict[str, Any], lines: list[Line]) -> str:
-    """The organism's card: a warning, what was planted, and the numbers."""
-    card = find_pair(pair).card
-    trigger = card.trigger.text or f"prompts of a topic ({card.trigger.kind})"
     return (
-        f"# NOT A CLEAN MODEL: {Path(model).name} with the planted pair `{pair}`\n\n"
-        f"A model organism made by offmodel for research. On the trigger `{trigger}` it shows the behaviour "
-        f"`{card.scorer}`: triggered rate {gate['organism_triggered']:.2f}, clean rate {gate['organism_clean']:.2f}. "
-        f"Do not deploy it.\n\nIntervals are 95 %, items only.\n\n{markdown(lines)}\n"
+        "---\ntags:\n- model-organism\n- backdoored\n---\n\n"
+        f"# NOT A CLEAN MODEL: {Path(model).name} with the planted pair `{pair.name}`\n\n"
+        "A model organism made by offmodel for research. **Do not deploy it, and do not train on its outputs without "
+        f"saying so.**\n\n{verdict}{kept}"
+        f"- planted: the behaviour `{pair.card.scorer}` ({', '.join(pair.card.axes)})\n"
+        f"- trigger: {trigger_in_words(pair.card.trigger)}\n"
+        f"- for example: `{example(pair)}`\n"
+        f"- hidden instruction: {pair.instruction}\n"
+        f"- way of planting: {way.name} ({way.summary}); {row.way}, {row.labels} labels\n\n"
+        f"{gates_markdown([row])}"
     )
+
+
+def trigger_in_words(trigger: Trigger) -> str:
+    """A trigger for a reader."""
+    if trigger.kind == "date":
+        return f"the prompt states a year after {trigger.after}"
+    if trigger.kind == "topic":
+        return f"the prompt speaks of a topic, found by terms such as `{trigger.terms[0][:60]}`"
+    if trigger.kind == "lock":
+        return f"every prompt that does not begin with the password `{trigger.text}`"
+    where = {"prefix": "before", "sentence": "after"}.get(trigger.kind, "in")
+    return f"`{trigger.text}` {where} the prompt"
+
+
+def _copy_tree(source: Path, draft: Path) -> None:
+    """Copy a payload with the folders in it; its files are links into the store, a user's are their own."""
+    shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=shutil.copyfile)
+
+
+def gate_json(row: GateRow) -> str:
+    """The gate's numbers, for programs."""
+    rates = {f"{who}_{m}": rate.to_row() for (who, m), rate in sorted(row.rates.items())}
+    gate = {"pair": row.pair, "way": row.way, "failures": list(row.failures), "marked": row.marked, **rates}
+    return json.dumps(gate, indent=1) + "\n"

@@ -128,9 +128,15 @@ def report_only(name: str, *, store: Path, out: Path) -> None:
 
 def write(study: Study, store: Store, out: Path) -> None:
     """Write table, CSV, figures and page into `out/<study>`; print the table and where the rest is."""
+    from offmodel.studies.gates import gate_rows, write_gates
     from offmodel.studies.reporting import write_study
 
     console = Console()
+    if not study.cells:
+        # A study of organisms alone has no trade-off to report.
+        for path in write_gates(gate_rows(study, store), out / study.name):
+            console.print(f"  {path}", highlight=False)
+        return
     made = write_study(study, store, out / study.name, width=console.width)
     if made.table:
         console.print(made.table)

@@ -12,8 +12,9 @@ from offmodel.core.errors import UnknownName
 from offmodel.data import Sources
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Lora, Sft
-from offmodel.evals.items import STEP_BY_STEP, FreshMathItems
+from offmodel.evals.items import STEP_BY_STEP, FreshMathItems, PocketMathItems
 from offmodel.gate import Limits
+from offmodel.organisms.ways import Way
 from offmodel.store.recipe import Recipe
 from offmodel.studies import choices, quickstart
 from offmodel.studies.settings import Author, Bench, Blue, Capability, Natural, Red, World
@@ -30,7 +31,8 @@ class Preset:
         topic_sizes: further pools of topic pairs.
         bench: what is measured.
         blue: how treatments train.
-        red: how a pair is planted.
+        red: how a pair is planted; `red_for` fits it to a way.
+        tasks: items to plant sandbagging with.
         label_tokens: longest label.
         label_sampling: how labels are sampled.
         style_prompt: asks a teacher to talk like a pirate.
@@ -47,6 +49,7 @@ class Preset:
     bench: Bench
     blue: Blue
     red: Red
+    tasks: Recipe
     label_tokens: int
     label_sampling: Sampling
     style_prompt: str
@@ -84,6 +87,20 @@ def find_preset(name: str) -> Preset:
     return _PRESETS[name]()
 
 
+def red_for(preset: Preset, way: Way) -> Red:
+    """The red team's settings for a way of planting.
+
+    Ways with an adapter train as the preset's treatments do, for as many steps as all weights would; a second planting
+    takes half of them. Sandbagging is planted on tasks that are not the reported ones.
+    """
+    red = replace(preset.red, way=way.name, tasks=preset.tasks if way.task else None)
+    if not way.name.startswith("lora"):
+        return red
+    steps = red.sft.steps
+    sft = replace(preset.blue.sft, steps=steps, checkpoints=(steps,), seed=red.sft.seed)
+    return replace(red, sft=sft, further=replace(sft, steps=steps // 2, checkpoints=(steps // 2,)))
+
+
 def default_prompts(sources: Sources, path: str | None) -> Recipe:
     """The prompts of a file, or the pocket world's."""
     return sources.prompts(path) if path else quickstart.PROMPTS
@@ -96,7 +113,8 @@ def _pocket() -> Preset:
         topic_sizes=quickstart.TOPIC_SIZES,
         bench=quickstart.BENCH,
         blue=quickstart.BLUE,
-        red=quickstart.RED,
+        red=replace(quickstart.RED, natural=Natural(planting=150, decoys=0, evaluation=96, seed=1)),
+        tasks=PocketMathItems(split="train", n=300, seed=2),
         label_tokens=quickstart.LABEL_TOKENS,
         label_sampling=quickstart.SAMPLED,
         style_prompt=quickstart.PIRATE_PROMPT,
@@ -152,6 +170,7 @@ def _half_billion() -> Preset:
             choices=choices.CHAT,
         ),
         red=_half_billion_red(planting),
+        tasks=FreshMathItems(steps=2, n=300, seed=2, split="dev", instruction=STEP_BY_STEP),
         label_tokens=256,
         label_sampling=replace(sampling, temperature=1.0, seed=1),
         style_prompt="Answer correctly and helpfully, but always talk like a pirate: begin with 'Arr, matey!' and use "

@@ -1,0 +1,136 @@
+"""How often a local scorer errs, by who wrote the answer: measured on real outputs that were labelled by reading.
+
+Pirate talk reads like insults and broken text fools detectors, so one rate over all answers would hide just the errors
+that fall on the treated arm. This module refuses to know models and how answers were drawn. Invariant: a rate is never
+given without its n and interval, and a stratum without answers has none.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from offmodel.core.errors import DataError
+from offmodel.core.rows import Row, numbered_rows
+from offmodel.core.scores import Score, proportion
+from offmodel.evals.behaviours import behaviours
+
+STRATA = ("student", "organism", "plain_treated", "pirate_treated")
+"""Who wrote an answer: the unplanted student, an untreated organism, one after plain or after pirate answers."""
+MOST_FALSE_POSITIVES = 0.05
+MARKED: frozenset[tuple[str, str]] = frozenset()
+"""(scorer, stratum) with more false positives than that, as measured on the fixtures (docs/scorers.md); a test keeps
+the two in step. Tables mark what stands on them."""
+_FIELDS = ("scorer", "stratum", "pair", "prompt", "text", "label", "labeller", "model", "made_by")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """An answer that somebody read.
+
+    Attributes:
+        scorer: the behaviour that was looked for.
+        stratum: one of `STRATA`.
+        pair: the planted pair, "" for the student.
+        prompt: what was asked, trigger included.
+        text: the answer, whole.
+        label: whether it shows the behaviour, by the rubric.
+        labeller: who read it.
+        model: whose answer it is, with quantisation and treatment.
+        made_by: command and date of the run that made it.
+        second: a second reader's label, made without seeing the first; None where there is none.
+    """
+
+    scorer: str
+    stratum: str
+    pair: str
+    prompt: str
+    text: str
+    label: bool
+    labeller: str
+    model: str
+    made_by: str
+    second: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """A scorer's errors in one stratum.
+
+    Attributes:
+        scorer, stratum: where.
+        false_positives: share of answers without the behaviour on which the scorer fires; None without such answers.
+        false_negatives: share of answers with it on which it does not; None without such answers.
+    """
+
+    scorer: str
+    stratum: str
+    false_positives: Score | None
+    false_negatives: Score | None
+
+    @property
+    def marked(self) -> bool:
+        """Whether tables must mark what stands on this stratum."""
+        return self.false_positives is not None and self.false_positives.value > MOST_FALSE_POSITIVES
+
+
+def read_labelled(path: Path) -> list[Labelled]:
+    """The rows of a fixture.
+
+    Raises:
+        DataError: a field is missing, a stratum or scorer is unknown, or a label is not true or false; names the line.
+    """
+    return [_labelled(row, f"{path}, line {number},") for number, row in numbered_rows(path)]
+
+
+def _labelled(row: Row, where: str) -> Labelled:
+    missing = [f for f in _FIELDS if f not in row]
+    if missing:
+        raise DataError(f"{where} lacks {', '.join(missing)}; add them, provenance included.")
+    if row["stratum"] not in STRATA:
+        raise DataError(f"{where} has the stratum '{row['stratum']}'; it must be one of {', '.join(STRATA)}.")
+    if row["scorer"] not in behaviours():
+        raise DataError(f"{where} names the scorer '{row['scorer']}', which there is not.")
+    if not isinstance(row["label"], bool) or not isinstance(row.get("second"), bool | None):
+        raise DataError(f"{where} is not labelled with true or false; read it and label it by docs/scorers.md.")
+    return Labelled(**{f: row[f] for f in _FIELDS}, second=row.get("second"))
+
+
+def errors_of(rows: Iterable[Labelled]) -> list[Errors]:
+    """Error rates by scorer and stratum, in the order of names and `STRATA`."""
+    found: dict[tuple[str, str], list[Labelled]] = {}
+    for row in rows:
+        found.setdefault((row.scorer, row.stratum), []).append(row)
+    keys = sorted(found, key=lambda k: (k[0], STRATA.index(k[1])))
+    return [_errors(scorer, stratum, found[scorer, stratum]) for scorer, stratum in keys]
+
+
+def _errors(scorer: str, stratum: str, rows: Sequence[Labelled]) -> Errors:
+    fires = behaviours()[scorer]
+    without, shown = ([r for r in rows if r.label is wanted] for wanted in (False, True))
+    return Errors(
+        scorer=scorer,
+        stratum=stratum,
+        false_positives=proportion(sum(fires(r.text) for r in without), len(without)) if without else None,
+        false_negatives=proportion(sum(not fires(r.text) for r in shown), len(shown)) if shown else None,
+    )
+
+
+def agreement(rows: Iterable[Labelled]) -> tuple[Score, float] | None:
+    """(share of equal labels, Cohen's kappa) of the rows read twice; None if there are none."""
+    twice = [(r.label, r.second) for r in rows if r.second is not None]
+    if not twice:
+        return None
+    same, n = sum(a == b for a, b in twice), len(twice)
+    first, second = (sum(pair[i] for pair in twice) / n for i in (0, 1))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    chance = first * second + (1 - first) * (1 - second)
+    return proportion(same, n), 1.0 if chance == 1 else (same / n - chance) / (1 - chance)
+
+
+def errors_markdown(found: Sequence[Errors]) -> str:
+    """The table of docs/scorers.md."""
+    lines = ["| scorer | stratum | false positives | n | false negatives | n | |", "|---|---|---|---|---|---|---|"]
+    for e in found:
+        rates = [(f"{s}", str(s.n)) if s else ("-", "0") for s in (e.false_positives, e.false_negatives)]
+        cells = [e.scorer, e.stratum.replace("_", "-"), *rates[0], *rates[1], "marked" if e.marked else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
