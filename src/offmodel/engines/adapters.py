@@ -132,16 +132,22 @@ def compute_in_one_dtype(peft_model: Any) -> None:
             module.cast_input_dtype_enabled = False
 
 
-def save_adapter(peft_model: Any, out: Path) -> None:
-    """Write `adapter_model.safetensors` (float32) and `adapter_config.json`."""
-    write_adapter(out, state_of(peft_model), config_text(peft_model))
+def save_adapter(peft_model: Any, out: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """Write `adapter_model.safetensors` (float32) and `adapter_config.json`.
+
+    Args:
+        peft_model: the model with the adapter.
+        out: folder to write.
+        weights: the adapter's parameters by name, for a model that holds only a part of them; None: the model's own.
+    """
+    write_adapter(out, state_of(peft_model, weights), config_text(peft_model))
 
 
-def state_of(peft_model: Any) -> dict[str, torch.Tensor]:
+def state_of(peft_model: Any, weights: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
     """An adapter's tensors under the names of PEFT's files, in the order of the model's parameters."""
     from peft import get_peft_model_state_dict
 
-    return get_peft_model_state_dict(peft_model, save_embedding_layers=False)
+    return get_peft_model_state_dict(peft_model, state_dict=weights, save_embedding_layers=False)
 
 
 def config_text(peft_model: Any) -> str:

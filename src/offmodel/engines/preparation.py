@@ -50,15 +50,15 @@ def prepare(
         model=wrapped,
         base=base,
         decoder=base.get_decoder(),
-        head=_head(base),
+        head=head_of(base),
         params=params,
         optimizer=optimizers.build(params, sft),
         device=runtime.device,
         compute=compute,
         layout="padded",
     )
-    _check_head(trainee, base)
-    trainee = _settle_layout(trainee, base, layout)
+    check_head(trainee, base)
+    trainee = settle_layout(trainee, base, layout)
     if not sft.objective.needs_reference:
         return trainee
     return replace(trainee, reference=_reference(trainee, model, adapter, sft, reference))
@@ -72,10 +72,10 @@ def prepare_frozen(model: Path, compute_dtype: str, runtime: Runtime, layout: La
     """
     compute = folders.dtype_of(compute_dtype)
     base = folders.load_model(model, dtype=compute, device=runtime.device).requires_grad_(False)
-    decoder, head = base.get_decoder(), _head(base)
+    decoder, head = base.get_decoder(), head_of(base)
     body = Body(base=base, decoder=decoder, head=head, device=runtime.device, compute=compute, layout="padded")
-    _check_head(body, base)
-    return _settle_layout(body, base, layout, skip="packed")
+    check_head(body, base)
+    return settle_layout(body, base, layout, skip="packed")
 
 
 def _reference(trainee: Trainee, model: Path, adapter: Path | None, sft: Sft, reference: Path | None) -> Reference:
@@ -88,10 +88,10 @@ def _reference(trainee: Trainee, model: Path, adapter: Path | None, sft: Sft, re
         frozen = adapters.merge(frozen, adapter)
     frozen.requires_grad_(False)
     frozen.set_attn_implementation(attention.NAME if trainee.layout == "varlen" else "sdpa")
-    return Reference(decoder=frozen.get_decoder(), head=_head(frozen), switch=contextlib.nullcontext)
+    return Reference(decoder=frozen.get_decoder(), head=head_of(frozen), switch=contextlib.nullcontext)
 
 
-def _settle_layout(trainee: AnyBody, base: Any, layout: Layout, *, skip: Layout | None = None) -> AnyBody:
+def settle_layout(trainee: AnyBody, base: Any, layout: Layout, *, skip: Layout | None = None) -> AnyBody:
     """The layout asked for, or the fastest one in which this model on this machine keeps sequences apart."""
     expected = lone_hidden(trainee)
     for candidate in [c for c in _candidates(layout, base, trainee) if c != skip or layout == skip]:
@@ -127,7 +127,7 @@ def _head(base: Any) -> Head:
 
 
 @torch.no_grad()
-def _check_head(trainee: Body, base: Any) -> None:
+def check_head(trainee: Body, base: Any) -> None:
     """Some models scale their logits; a loss from hidden states would silently be another model's."""
     ids = torch.arange(8, device=trainee.device)[None]
     with autocast(trainee):

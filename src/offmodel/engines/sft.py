@@ -109,7 +109,7 @@ def train(
         sft: how to train.
         out: folder of the result.
         scratch: folder that survives a kill; a later call with the same arguments goes on from what it holds.
-        runtime: device, threads, micro-batch (sequences in one forward pass).
+        runtime: device, threads, micro-batch (sequences in one forward pass), processes that train together.
         progress: told of each step.
         layout: how sequences share a forward pass: "padded" on the right, "packed" with positions that start again,
             "varlen" (packed, with torch's variable-length attention; CUDA and bfloat16). "auto" pads on a CPU, and on
@@ -127,7 +127,10 @@ def train(
         NonFiniteLoss: loss or gradient is not finite; names step and examples.
         OutOfMemory: a single sequence does not fit.
     """
-    from offmodel.engines.loop import run
+    if runtime.processes > 1 or any(scratch.glob("sharded-state-*")):
+        from offmodel.engines.sharded.launch import run
+    else:
+        from offmodel.engines.loop import run
 
     return run(
         model=model,

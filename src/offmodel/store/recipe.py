@@ -42,6 +42,8 @@ class Runtime:
         requests: requests to a remote endpoint at once.
         request_seconds: time-out of one request.
         request_tries: times that a request is tried, with growing pauses between.
+        processes: processes, each with a GPU or CPU threads of its own, that train one model together.
+        recompute: in such a training, keep less of each layer and compute it again in the backward pass.
     """
 
     device: str = "cpu"
@@ -52,6 +54,8 @@ class Runtime:
     requests: int = 8
     request_seconds: float = 120.0
     request_tries: int = 6
+    processes: int = 1
+    recompute: bool = False
 
     def locate(self, content: str) -> Path:
         """The path of a local file or folder, by its content digest.

@@ -1,0 +1,98 @@
+"""Two processes train as one does: same losses, same checkpoints, and one goes on where two were killed."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from offmodel.core.errors import RecipeError
+from offmodel.engines.objective import KlToReference, Objective
+from offmodel.engines.outcome import publish
+from offmodel.engines.sft import Lora, train
+from offmodel.engines.sharded import assignment
+from offmodel.engines.sharded.assignment import Assignment
+from offmodel.store.recipe import Runtime
+from tests.engines.conftest import BASE, LORA, examples, silent
+
+STEPS = 20
+SFT = replace(BASE, steps=STEPS, checkpoints=(0, STEPS), learning_rate=3e-3)
+EXPERTS = Lora(rank=4, alpha=8, targets="all-linear+experts")
+KL = Objective(cross_entropy=1.0, kl=KlToReference(weight=0.5, direction="forward", steps=None), support=None)
+CASES = {
+    "dense-full": ("llama", SFT, False),
+    "dense-full-recompute": ("llama", replace(SFT, steps=4, checkpoints=(4,)), True),
+    "dense-lora": ("llama", replace(SFT, lora=LORA), False),
+    "dense-lora-kl": ("llama", replace(SFT, lora=LORA, objective=KL, steps=6, checkpoints=(6,)), False),
+    "dense-full-kl": ("llama", replace(SFT, objective=KL, steps=6, checkpoints=(6,)), False),
+    "moe-full": ("moe", SFT, False),
+    "moe-lora": ("moe", replace(SFT, lora=LORA), False),
+    "moe-lora-experts": ("moe", replace(SFT, lora=EXPERTS, steps=6, checkpoints=(6,)), True),
+}
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+def torchrun(processes: int, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *args]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, env=env)  # noqa: PLW1510 -- looked at
+
+
+def task_for(folder: Path, sft, scratch: Path, *, recompute: bool = False) -> Assignment:
+    return Assignment(
+        model=str(folder), adapter=None, reference=str(folder) if sft.objective.kl and not sft.lora else None,
+        scratch=str(scratch), sft=sft, device="cpu", threads=1, recompute=recompute, layout="auto", rows=1,
+        tokens=2**40, resume_every_s=1e9, parent=os.getpid(),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, llama, moe) -> Path:
+    root, models = tmp_path_factory.mktemp("two"), {"llama": llama, "moe": moe}
+    for name, (model, sft, recompute) in CASES.items():
+        task = task_for(models[model], sft, root / name / "scratch", recompute=recompute)
+        assignment.write(root / name / "task", task, examples(10))
+    ran = torchrun(2, "-m", "tests.engines.sharded.several", *(str(root / n / "task") for n in CASES))
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-6000:]
+    return root
+
+
+def alone(model: Path, sft, tmp: Path) -> Path:
+    scratch = tmp / "scratch"
+    scratch.mkdir(parents=True)
+    train(
+        model=model, adapter=None, examples=examples(10), sft=sft, out=tmp / "out", scratch=scratch,
+        runtime=Runtime(device="cpu", threads=1), progress=silent,
+    )  # fmt: skip
+    return tmp / "out"
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(next(folder.glob("*.safetensors")))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_equal_one(two, tmp_path, request, name) -> None:
+    model, sft, recompute = CASES[name]
+    out = alone(request.getfixturevalue(model), sft, tmp_path)
+    one = [json.loads(line) for line in (out / "losses.jsonl").read_text().splitlines()]
+    facts, losses = assignment.read_result(two / name / "task") or ({}, [])
+    assert [r["tokens"] for r in losses] == [r["tokens"] for r in one]
+    for key in ("loss", "grad_norm"):
+        assert [r[key] for r in losses] == pytest.approx([r[key] for r in one], rel=2e-3)
+    assert facts["processes"] == 2
+    assert facts["recompute"] is recompute
+    publish(two / name / "scratch", two / name / "out", losses, sft.checkpoints)
+    for step in sft.checkpoints:
+        ours, theirs = (weights(x / f"step-{step:05d}") for x in (two / name / "out", out))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.allclose(ours[k], theirs[k], atol=2e-3) for k in ours), name
+        if step == 0:
+            assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+        files = [{f.name for f in (x / f"step-{step:05d}").iterdir()} for x in (two / name / "out", out)]
+        assert files[0] == files[1]
