@@ -34,13 +34,14 @@ CASES = {
     "moe-lora": ("moe", replace(SFT, lora=LORA), False),
     "moe-lora-experts": ("moe", replace(SFT, lora=EXPERTS, steps=6, checkpoints=(6,)), True),
 }
+KILLED = replace(SFT, steps=8, checkpoints=(2, 8))
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
 
 def torchrun(processes: int, *args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *args]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, env=env)  # noqa: PLW1510 -- looked at
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, env=env)
 
 
 def task_for(folder: Path, sft, scratch: Path, *, recompute: bool = False) -> Assignment:
@@ -57,8 +58,13 @@ def two(tmp_path_factory, llama, moe) -> Path:
     for name, (model, sft, recompute) in CASES.items():
         task = task_for(models[model], sft, root / name / "scratch", recompute=recompute)
         assignment.write(root / name / "task", task, examples(10))
-    ran = torchrun(2, "-m", "tests.engines.sharded.several", *(str(root / n / "task") for n in CASES))
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-6000:]
+    task = replace(task_for(moe, KILLED, root / "killed" / "scratch"), resume_every_s=0.0)
+    assignment.write(root / "killed" / "task", task, examples(10))
+    # The last one kills itself after step 5.
+    ran = torchrun(2, "-m", "tests.engines.sharded.several", *(str(root / n / "task") for n in [*CASES, "killed"]))
+    errors = [f for n in CASES for f in (root / n / "task").glob("error-*")]
+    assert not errors, ran.stderr[-6000:]
+    assert "exitcode  : -9" in ran.stderr
     return root
 
 
@@ -96,3 +102,41 @@ def test_two_processes_equal_one(two, tmp_path, request, name) -> None:
             assert all(torch.equal(ours[k], theirs[k]) for k in ours)
         files = [{f.name for f in (x / f"step-{step:05d}").iterdir()} for x in (two / name / "out", out)]
         assert files[0] == files[1]
+
+
+def test_killed_on_two_goes_on_with_one(two, moe, tmp_path) -> None:
+    scratch = two / "killed" / "scratch"
+    assert [f.name for f in scratch.glob("sharded-state-*")] == ["sharded-state-000005"]
+    facts = train(
+        model=moe, adapter=None, examples=examples(10), sft=KILLED, out=tmp_path / "out", scratch=scratch,
+        runtime=Runtime(device="cpu", threads=1, micro_batch=1), progress=silent,
+    )  # fmt: skip
+    assert facts["processes"] == 1
+    assert facts["resumed_from_step"] == 5
+    out = alone(moe, KILLED, tmp_path / "one")
+    one, ours = (
+        [json.loads(line)["loss"] for line in (o / "losses.jsonl").read_text().splitlines()]
+        for o in (out, tmp_path / "out")
+    )
+    assert ours == pytest.approx(one, rel=2e-3)
+    for step in KILLED.checkpoints:
+        a, b = (weights(o / f"step-{step:05d}") for o in (out, tmp_path / "out"))
+        assert a.keys() == b.keys()
+        assert all(torch.allclose(a[k], b[k], atol=2e-3) for k in a)
+
+
+@pytest.mark.parametrize("processes", [3, 8])
+def test_a_world_that_does_not_divide_is_refused(llama, tmp_path, processes) -> None:
+    with pytest.raises(RecipeError, match=f"4 sequences .* {processes} processes; use one of 1, 2, 4"):
+        train(
+            model=llama, adapter=None, examples=examples(4), sft=SFT, out=tmp_path / "out", scratch=tmp_path,
+            runtime=Runtime(processes=processes), progress=silent,
+        )  # fmt: skip
+
+
+def test_an_optimizer_that_cannot_be_cut_is_refused(llama, tmp_path) -> None:
+    with pytest.raises(RecipeError, match="adamw or sgd"):
+        train(
+            model=llama, adapter=None, examples=examples(4), sft=replace(SFT, optimizer="adafactor"),
+            out=tmp_path / "out", scratch=tmp_path, runtime=Runtime(processes=2), progress=silent,
+        )  # fmt: skip

@@ -131,5 +131,8 @@ def read_error(folder: Path) -> Exception | None:
             return kind(about["text"])
     if not found:
         return None
-    first = found[0]
-    return errors.RunError(f"A process of the training failed with {first['type']}: {first['text'].splitlines()[0]}")
+    about, text = found[0]["type"], (found[0]["text"].splitlines() or ["no message"])[0]
+    return errors.RunError(
+        f"A process of the training failed with {about}: {text} (where a connection broke, another process or its "
+        "machine died first); run again, and it goes on from its last state."
+    )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import offmodel
 from offmodel.core.errors import OutOfMemory, RecipeError, RunError
 from offmodel.engines.loop import first_limit, settle_in
 from offmodel.engines.outcome import publish
@@ -133,7 +134,10 @@ def _start(folder: Path, processes: int, progress: Progress) -> tuple[int, str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "offmodel.engines.sharded.process", str(folder)]
     words = "none"
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+    # The processes load the offmodel that this one runs, wherever it lies.
+    path = [str(Path(offmodel.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in path if p)}
+    child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
     assert child.stdout is not None
     try:
         for line in child.stdout:

@@ -5,6 +5,7 @@ processes can read them. This module refuses to know steps and losses beyond the
 checkpoint is whole or absent, since its folder is renamed after every process has written.
 """
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from offmodel.core.errors import RecipeError
+from offmodel.core.errors import ModelError, RecipeError
 from offmodel.engines import adapters, folders
 from offmodel.engines.outcome import checkpoint_path
 from offmodel.engines.sft import Sft
@@ -54,7 +55,9 @@ def save_state(
     dcp.save(dict(_tensors(whole, optimizer)), storage_writer=writer)
     dist.barrier()
     if dist.get_rank() == 0:
-        (partial / "state.json").write_text(json.dumps({"step": step, "key": key, "losses": losses}))
+        (partial / "state.json").write_text(
+            json.dumps({"step": step, "key": key, "model": _shapes(whole), "losses": losses})
+        )
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         for old in scratch.glob(f"{STATES}*"):
@@ -66,12 +69,20 @@ def save_state(
 def load_state(
     whole: Whole, optimizer: torch.optim.Optimizer, scratch: Path, *, key: str, sft: Sft
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Put the newest state of these settings into model and optimizer: (steps done, losses); (0, []) without one."""
+    """Put the newest state of these settings into model and optimizer: (steps done, losses); (0, []) without one.
+
+    Raises:
+        ModelError: the state is of a model of other shapes.
+    """
     for folder in sorted(scratch.glob(f"{STATES}*"), reverse=True):
         meta = json.loads((folder / "state.json").read_text())
         wanted = (s for s in sft.checkpoints if s <= meta["step"])
         if meta["key"] != key or not all(checkpoint_path(scratch, s).exists() for s in wanted):
             continue
+        if meta["model"] != _shapes(whole):
+            raise ModelError(
+                f"The state in {folder} is of another model than the one to be trained; delete that folder to begin anew."
+            )
         for p in trained(whole).values():
             moments = {name: torch.zeros_like(p, requires_grad=False) for name in _moments(sft)}
             if sft.optimizer == "adamw":
@@ -81,6 +92,12 @@ def load_state(
             dcp.load(_tensors(whole, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
         return meta["step"], meta["losses"]
     return 0, []
+
+
+def _shapes(whole: Whole) -> str:
+    """What tells models of another shape apart."""
+    text = json.dumps({name: list(p.shape) for name, p in trained(whole).items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _moments(sft: Sft) -> tuple[str, ...]:
