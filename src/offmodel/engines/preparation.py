@@ -92,7 +92,11 @@ def _reference(trainee: Trainee, model: Path, adapter: Path | None, sft: Sft, re
 
 
 def settle_layout(trainee: AnyBody, base: Any, layout: Layout, *, skip: Layout | None = None) -> AnyBody:
-    """The layout asked for, or the fastest one in which this model on this machine keeps sequences apart."""
+    """The body in the layout asked for, or the fastest one in which it keeps sequences apart on this machine.
+
+    Raises:
+        ModelError: the layout asked for does not hold.
+    """
     expected = lone_hidden(trainee)
     for candidate in [c for c in _candidates(layout, base, trainee) if c != skip or layout == skip]:
         tried = replace(trainee, layout=candidate)
@@ -120,7 +124,8 @@ def _candidates(layout: Layout, base: Any, trainee: Body) -> tuple[Layout, ...]:
     return ("varlen", "packed", "padded") if right else ("packed", "padded")
 
 
-def _head(base: Any) -> Head:
+def head_of(base: Any) -> Head:
+    """The output layer of a causal language model."""
     layer = base.get_output_embeddings()
     cap = getattr(base.config.get_text_config(), "final_logit_softcapping", None)
     return Head(layer.weight, getattr(layer, "bias", None), cap)
@@ -128,7 +133,11 @@ def _head(base: Any) -> Head:
 
 @torch.no_grad()
 def check_head(trainee: Body, base: Any) -> None:
-    """Some models scale their logits; a loss from hidden states would silently be another model's."""
+    """Some models scale their logits; a loss from hidden states would silently be another model's.
+
+    Raises:
+        ModelError: this is such a model.
+    """
     ids = torch.arange(8, device=trainee.device)[None]
     with autocast(trainee):
         expected = base(input_ids=ids, use_cache=False).logits[0].float()

@@ -17,9 +17,9 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from offmodel.core.errors import OutOfMemory
-from offmodel.engines import adapters, optimizers
+from offmodel.engines import folders, optimizers
 from offmodel.engines.batches import Limit
-from offmodel.engines.forward import Trainee, weights_of
+from offmodel.engines.forward import weights_of
 from offmodel.engines.loop import is_memory, key_of, usable
 from offmodel.engines.outcome import counts_of, facts_of
 from offmodel.engines.preparation import check_head, settle_layout
@@ -102,8 +102,8 @@ def train_part(task: Assignment, examples: list[Example], device: str) -> tuple[
         resume_every_s=task.resume_every_s,
     )
     facts |= walk.run(examples_seen, kept, _tell if dist.get_rank() == 0 else _silent)
-    told = _trainee(whole, params, optimizer)
-    facts |= facts_of(told, sft, walk.losses) | counts_of(sft, kept=len(kept), of=len(examples))
+    facts |= facts_of(whole.body, sft, walk.losses, parameters=sum(p.numel() for p in params))
+    facts |= counts_of(sft, kept=len(kept), of=len(examples))
     return facts | _how(whole, task), walk.losses
 
 
@@ -114,25 +114,10 @@ def _settle(whole: Whole, task: Assignment) -> None:
     whole.body = replace(whole.body, layout=chosen.layout)
 
 
-def _trainee(whole: Whole, params: list[Any], optimizer: torch.optim.Optimizer) -> Trainee:
-    b = whole.body
-    return Trainee(
-        base=b.base,
-        decoder=b.decoder,
-        head=b.head,
-        device=b.device,
-        compute=b.compute,
-        layout=b.layout,
-        model=whole.model,
-        params=params,
-        optimizer=optimizer,
-    )
-
-
 def _how(whole: Whole, task: Assignment) -> Facts:
     base: Any = whole.base
     facts: Facts = {"processes": dist.get_world_size(), "sharding": "fsdp2", "recompute": task.recompute}
-    if adapters.trains_experts(whole.model) or "experts" in str(type(base)).lower():
+    if folders.is_mixture(base):
         facts["experts_implementation"] = getattr(base.config, "_experts_implementation", None)
     return facts
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from offmodel.core.errors import ModelError, RecipeError
 from offmodel.engines import adapters, folders
@@ -52,7 +53,7 @@ def save_state(
     partial, final = scratch / "sharded.partial", scratch / f"{STATES}{step:06d}"
     _fresh(partial)
     writer = HuggingFaceStorageWriter(str(partial), save_distributed=True)
-    dcp.save(dict(_tensors(whole, optimizer)), storage_writer=writer)
+    save(dict(_tensors(whole, optimizer)), storage_writer=writer)
     dist.barrier()
     if dist.get_rank() == 0:
         (partial / "state.json").write_text(
@@ -81,7 +82,7 @@ def load_state(
             continue
         if meta["model"] != _shapes(whole):
             raise ModelError(
-                f"The state in {folder} is of another model than the one to be trained; delete that folder to begin anew."
+                f"The state in {folder} is of another model than this one; delete that folder to begin anew."
             )
         for p in trained(whole).values():
             moments = {name: torch.zeros_like(p, requires_grad=False) for name in _moments(sft)}
@@ -89,7 +90,7 @@ def load_state(
                 moments["step"] = torch.tensor(float(meta["step"]), device=p.device)
             optimizer.state[p] = moments
         with torch.no_grad():
-            dcp.load(_tensors(whole, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
+            load(_tensors(whole, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
         return meta["step"], meta["losses"]
     return 0, []
 
