@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from offmodel.analysis.levels import PAIRS_AND_ITEMS
-from offmodel.analysis.methods import analyse, differences
+from offmodel.analysis.methods import MEASURES, analyse, differences
 from offmodel.analysis.points import Pick, Tally, pick_of
 from offmodel.analysis.simulate import Design, Truth, draw_study
 from offmodel.analysis.statistics import ITEMS_ONLY
@@ -21,7 +21,7 @@ from offmodel.analysis.table import (
     short,
     table_rows,
 )
-from offmodel.core.errors import DataError
+from offmodel.core.errors import DataError, UnknownName
 
 GOOD = Truth(left=(0.6, 0.2), kept=(0.95, 0.8))
 POOR = Truth(left=(0.9, 0.7), kept=(0.8, 0.5))
@@ -156,3 +156,57 @@ def test_a_difference_that_is_clear_alone_but_not_among_many_says_so():
     (d,) = differences(analyse(records, baselines), "area")
     assert difference_text(d).endswith(": clear.")
     assert "Holm" in difference_text(replace(d, adjusted_p=0.2))
+
+
+ONE = replace(DESIGN, pairs=1)
+
+
+def test_a_control_with_one_point_neither_sets_the_number_of_points_nor_has_its_area_compared():
+    records, baselines = study(ONE, good=GOOD, poor=POOR, control=Truth(left=(1.0,), kept=(1.0,)))
+    records = [replace(r, control=r.method == "control") for r in records]
+    analysis = analyse(records, baselines, picks_at(records, 0))
+    assert analysis.points_compared == 2
+    assert {m: analysis.cells[m, "pair00"].area_points for m in analysis.methods} == {
+        "good": 2,
+        "poor": 2,
+        "control": 1,
+    }
+    assert [(d.first, d.second) for d in differences(analysis, "area")] == [("good", "poor")]
+    assert len(differences(analysis, "blind score")) == 3
+
+
+def test_methods_are_compared_with_a_named_one_and_holm_counts_only_those():
+    records, baselines = study(ONE, good=GOOD, poor=POOR, third=GOOD)
+    analysis = analyse(records, baselines, picks_at(records, 1))
+    every = {(d.first, d.second): d for d in differences(analysis, "blind score")}
+    named = differences(analysis, "blind score", against="poor")
+    assert [(d.first, d.second) for d in named] == [("good", "poor"), ("third", "poor")]
+    assert {d.among for d in named} == {2}
+    assert {d.among for d in every.values()} == {3}
+    same = every["good", "poor"]
+    assert named[0].summary.score == same.summary.score
+    assert named[0].adjusted_p <= same.adjusted_p
+    assert named[0].significant
+    assert not every["good", "third"].significant
+    with pytest.raises(UnknownName, match="did you mean 'good'"):
+        differences(analysis, "blind score", against="goood")
+
+
+def test_an_oracle_is_compared_only_when_it_is_named():
+    records, baselines = study(ONE, good=GOOD, best=Truth(left=(0.1, 0.0), kept=(1.0, 1.0)))
+    records = [replace(r, oracle=r.method == "best") for r in records]
+    analysis = analyse(records, baselines, picks_at(records, 1))
+    assert differences(analysis, "blind score") == []
+    assert [d.first for d in differences(analysis, "blind score", against="best")] == ["good"]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_measure_compares_in_both_directions(measure: str):
+    records, baselines = study(replace(ONE, n_capability=2000))
+    analysis = analyse(records, baselines, picks_at(records, 1))
+    forth, back = (differences(analysis, measure, against=m) for m in ("poor", "good"))
+    assert [d.summary.score.value for d in forth] == [-d.summary.score.value for d in back]
+    if measure != "bad at 10 % loss":  # both may be unresolved
+        assert len(forth) == 1
+    assert analyse(records, baselines).of_method("good")[0].blind is None
+    assert measure in ("area", "bad at 10 % loss") or differences(analyse(records, baselines), measure) == []

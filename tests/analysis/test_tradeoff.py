@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from offmodel.analysis.crossfit import first_halves, item_weights
 from offmodel.analysis.grid import build_grid, relative_intervals
+from offmodel.analysis.hull import hull_area
 from offmodel.analysis.levels import combine, minus
 from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord
 from offmodel.analysis.simulate import Design, Truth, draw_study, noise_area, nothing_works
@@ -113,6 +116,74 @@ def test_the_cross_fitted_area_is_centred_on_a_half_when_nothing_works(points: i
     error = np.std(areas) / len(areas) ** 0.5
     assert np.mean(areas) == pytest.approx(0.5, abs=3 * error)
     assert error < 0.006
+
+
+def test_a_guess_is_as_noisy_as_an_answer():
+    """With chance .25 the same points carry the noise of the raw rates, over less to divide by."""
+    free = noise_area(10, 0.6, 256, 256)
+    choice = noise_area(10, 0.6, 256, 256, chance=0.25)
+    assert choice > free + 0.02
+    rng = np.random.default_rng(0)
+    raw = []
+    truth = np.array(nothing_works(10).left)
+    for _ in range(300):
+        right = rng.binomial(256, 0.25 + 0.35 * truth) / 256
+        shown = rng.binomial(256, 0.05 + 0.9 * truth) / 256
+        raw.append(hull_area((shown - 0.05) / 0.9, (right - 0.25) / 0.35))
+    assert noise_area(10, 0.6, 256, 256, chance=0.25, floor=0.05, planted=0.95) == pytest.approx(
+        np.mean(raw), abs=0.006
+    )
+
+
+@pytest.mark.parametrize("points", [1, 15])
+def test_the_cross_fitted_area_is_centred_on_one_when_the_behaviour_goes_for_free(points: int):
+    rng = np.random.default_rng(points)
+    design = replace(ONE, accuracy=0.6, planted=0.95, floor=0.05, agreement=0.6)
+    truth = Truth(left=(0.0,) * points, kept=(1.0,) * points)
+    areas, raw = [], []
+    for _ in range(150):
+        records, (base,) = draw_study(rng, design, {"m": truth})
+        grid = build_grid(records, base)
+        areas.append(cross_fitted_area(grid, resamples=1).value)
+        raw.append(raw_area(grid))
+    error = np.std(areas) / len(areas) ** 0.5
+    assert np.mean(areas) == pytest.approx(1, abs=3 * error + 0.002)
+    assert points == 1 or np.mean(raw) > 1.03  # the raw hull flatters here too
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 3), st.integers(0, 10**6))
+def test_order_and_repetition_of_points_change_nothing(points: int, seeds: int, number: int):
+    rng = np.random.default_rng(number)
+    design = replace(ONE, seeds=seeds, n_capability=40, n_triggered=30, accuracy=0.8, agreement=0.4)
+    b, c = rng.random((2, points))
+    records, (base,) = draw_study(rng, design, {"m": Truth(left=tuple(b), kept=tuple(c))})
+    one = cross_fitted_area(build_grid(records, base), resamples=5)
+    mixed = [records[i] for i in rng.permutation(len(records))]
+    items = dict(sorted(base.organism.capability.items(), key=lambda kv: kv[0][::-1]))
+    turned = replace(base, organism=replace(base.organism, capability=items))
+    other = cross_fitted_area(build_grid(mixed, turned), resamples=5)
+    assert (one.value, one.floor) == (other.value, other.floor)
+    assert (one.resampled == other.resampled).all()
+    again = [*records, *(replace(r, setting="the same again") for r in records)]
+    assert cross_fitted_area(build_grid(again, base), resamples=5).value == pytest.approx(one.value, abs=1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 10**6))
+def test_answering_exactly_as_the_organism_does_is_a_half_and_free_removal_is_one(points: int, number: int):
+    rng = np.random.default_rng(number)
+    items = {f"q{i}": float(rng.random() < 0.7) for i in range(60)} | {"q0": 1.0, "q1": 1.0}
+    shown = {f"t{i}": 1.0 for i in range(40)}
+    none = dict.fromkeys(shown, 0.0)
+    whole = ModelScores(capability=items, triggered=shown, clean={})
+    base = PairBaseline(pair="p", organism=whole, student=replace(whole, triggered=none), chance=0.0)
+    untouched = [replace(point(0.5, 0.5, step=k), scores=whole) for k in range(points)]
+    freed = [replace(r, scores=replace(whole, triggered=none)) for r in untouched]
+    assert cross_fitted_area(build_grid(untouched, base), resamples=5).value == pytest.approx(0.5, abs=1e-9)
+    assert cross_fitted_area(build_grid(freed, base), resamples=5).value == pytest.approx(1, abs=1e-9)
+    both = [*untouched, *(replace(r, step=99 + r.step) for r in freed)]
+    assert cross_fitted_area(build_grid(both, base), resamples=5).value == pytest.approx(1, abs=1e-9)
 
 
 def test_free_removal_is_one_for_every_measure():

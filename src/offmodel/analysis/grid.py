@@ -192,12 +192,13 @@ def _shift(ends: Interval, by: float) -> Interval:
 
 
 def _row(scores: ItemScores, items: Sequence[str], measure: str, whose: str) -> Array:
-    if len(scores) != len(items) or any(i not in scores for i in items):
+    found = [scores[i] for i in items if i in scores]
+    if not len(scores) == len(items) == len(found):
         raise DataError(
-            f"The {whose} was not measured on the organism's {measure} items ({len(scores)} against {len(items)}); "
-            "evaluate both on the same items."
+            f"The {whose} was not measured on the organism's {measure} items ({len(scores)} against {len(items)}, "
+            f"{len(found)} of them the same); evaluate both on the same items."
         )
-    return np.fromiter((scores[i] for i in items), float, len(items))
+    return np.array(found, float)
 
 
 def _cube(records, points, items, pick, measure) -> dict[Key, dict[int, Array]]:

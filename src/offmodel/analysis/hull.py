@@ -46,11 +46,13 @@ def upper_chains(b: Array, c: Array, allowed: npt.NDArray[np.bool_] | None = Non
     for _ in range(len(x)):
         along_x, along_y = x - here_x, y - here_y
         angle = np.arctan2(along_y, along_x)
-        turn = np.mod(heading - angle, 2 * np.pi)  # clockwise, [P + 1, H]
-        turn = np.where(turn > 2 * np.pi - _SAME, 0.0, turn)
-        far = np.hypot(along_x, along_y)
-        key = np.round(turn / _SAME) - far / (1 + far.max())
-        vertex = np.argmin(np.where(usable & (far > _APART), key, np.inf), axis=0)
+        turn = heading - angle  # clockwise, [P + 1, H]
+        turn[turn < -_SAME] += 2 * np.pi
+        turn[turn > 2 * np.pi - _SAME] -= 2 * np.pi
+        far = along_x * along_x + along_y * along_y
+        key = np.rint(turn / _SAME) - far / (1 + far.max())
+        key[~(usable & (far > _APART**2))] = np.inf
+        vertex = np.argmin(key, axis=0)
         vertex = np.where(done, len(x) - 1, vertex)
         done = vertex == len(x) - 1
         if done.all():
