@@ -11,6 +11,7 @@ from offmodel.analysis.statistics import (
     mean_interval,
     paired_difference,
     paired_ratio,
+    same_items,
     wilson,
 )
 from offmodel.core.errors import DataError
@@ -110,3 +111,11 @@ def test_means_of_seeds_are_no_wider_than_one_seed():
     low, high = mean_interval(two, 2)
     low1, high1 = wilson(two.mean(), 200)
     assert high - low < high1 - low1
+
+
+@pytest.mark.parametrize("second", [{}, {"a": 1.0}, {"a": 1.0, "c": 0.0}, {"a": 1.0, "b": 0.0, "c": 1.0}])
+def test_arms_with_other_items_cannot_be_paired(second: dict[str, float]):
+    with pytest.raises(DataError, match="a paired comparison is impossible"):
+        same_items({"a": 1.0, "b": 0.0}, second, "capability")
+    x, y = same_items({"b": 0.0, "a": 1.0}, {"a": 0.5, "b": 1.0}, "capability")
+    assert (x.tolist(), y.tolist()) == ([1, 0], [0.5, 1])

@@ -22,7 +22,8 @@ from offmodel.core.scores import LEVEL, quantile
 POWER = 0.8
 """The usual chance to see a true difference."""
 USUAL_CORRELATION = 0.5
-"""Of two checkpoints of one organism; .4 to .7 in the studies of docs/studies, less where one of them is broken."""
+"""Of two models' right-or-wrong answers; in the quickstart the medians are .51 between methods, .59 with the organism,
+.71 between seeds and .84 between checkpoints of one training (checkpoints of .3 accuracy and more)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

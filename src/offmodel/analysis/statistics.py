@@ -8,6 +8,8 @@ recovery (MOVER; Zou and Donner 2008 for differences, Donner and Zou 2012 for ra
 columns over items, so that comparisons on the same items are as narrow as they deserve and zero counts keep a width.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -92,6 +94,27 @@ def paired_difference(x: npt.ArrayLike, y: npt.ArrayLike, *, repeats: int = 1, l
         correlation(xs, ys),
     )
     return _score(xs.mean() - ys.mean(), ends, xs.size, level)
+
+
+def same_items(first: Mapping[str, float], second: Mapping[str, float], what: str) -> tuple[Array, Array]:
+    """Scores of two models by item as columns in one order, for a paired comparison.
+
+    Args:
+        first: scores by item id.
+        second: the other model's.
+        what: the measure, for the error.
+
+    Raises:
+        DataError: the items are not the same, or there are none.
+    """
+    items = sorted(first)
+    if not items or first.keys() != second.keys():
+        both = len(first.keys() & second.keys())
+        raise DataError(
+            f"'{what}' was measured on {len(first)} and {len(second)} items, {both} of them the same, so a paired "
+            "comparison is impossible; evaluate both models on the same items."
+        )
+    return np.array([first[i] for i in items], float), np.array([second[i] for i in items], float)
 
 
 def paired_ratio(

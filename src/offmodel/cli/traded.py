@@ -77,10 +77,10 @@ def watched_line(title: str, before: Sequence[Row], after: Sequence[Row], *, ris
 
 
 def _line(title: str, kind: str, before: Sequence[Row], after: Sequence[Row], column: str) -> Line:
-    from offmodel.analysis.statistics import paired_difference
+    from offmodel.analysis.statistics import paired_difference, same_items
 
     first, second = ({r["item"]: _value(r, column) for r in rows} for rows in (before, after))
-    old, new = ([part[item] for item in sorted(first)] for part in (first, second))
+    old, new = same_items(first, second, title)
     return Line(
         title=title,
         kind=kind,
