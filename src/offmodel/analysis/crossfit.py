@@ -64,6 +64,7 @@ def cross_fit(grid: Grid, rules: Sequence[Rule], *, splits: int = SPLITS, resamp
                 resampled=resampled,
                 items=frozenset(grid.kept.items) | frozenset(grid.left.items),
                 floor=plus_four(grid.left, slope_b) + plus_four(grid.kept, slope_c),
+                grain=one_answer(grid.left, slope_b) + one_answer(grid.kept, slope_c),
                 by_seed={s: float(_measured(rule, chosen, *own, splits=splits).mean()) for s, own in seeds.items()},
             )
         )
@@ -82,6 +83,7 @@ def ratio_estimate(pair: str, rows: Ratio, point: int = 0, resamples: int = RESA
         resampled=(rows.top[point] @ weights) / (rows.bottom @ weights),
         items=frozenset(rows.items),
         floor=plus_four(rows, slope),
+        grain=one_answer(rows, slope),
         by_seed={s: float(cube[point].mean()) / whole for s, cube in rows.by_seed.items()},
     )
 
@@ -133,6 +135,11 @@ def plus_four(rows: Ratio, slope: Array) -> float:
     q = (p * n + 2) / (n + 4)
     extra = np.maximum(q * (1 - q) / (n + 4) - p * (1 - p) / n, 0)
     return float((slope**2 * extra).sum() / rows.bottom.mean() ** 2)
+
+
+def one_answer(rows: Ratio, slope: Array) -> float:
+    """Square of what the number changes if one item's answer turns at all of its points."""
+    return float((np.abs(slope).sum() / rows.bottom.sum()) ** 2)
 
 
 def _measured(rule: Rule, chosen: Chains, b: Array, c: Array, splits: int) -> Array:

@@ -18,6 +18,7 @@ from offmodel.analysis.statistics import (
     ITEMS_ONLY,
     Array,
     Interval,
+    cautious_correlation,
     correlation,
     mean_interval,
     mover_difference,
@@ -154,7 +155,7 @@ def relative_intervals(grid: Grid) -> tuple[Interval, Interval]:
         _shift(_by_repeats(kept.plain, n), chance),
         c_bottom,
         _shift(mean_interval(kept.bottom + chance), chance),
-        correlation(kept.top, kept.bottom[None, :]),
+        cautious_correlation(kept.plain, kept.bottom[None, :] + chance),
     )
     student = left.plain - left.top  # the floor's rows, [P, J]
     organism = left.bottom + student[0]
@@ -166,7 +167,7 @@ def relative_intervals(grid: Grid) -> tuple[Interval, Interval]:
         organism.mean(), mean_interval(organism), student[0].mean(), mean_interval(student[0]),
         correlation(organism, student[0]),
     )  # fmt: skip
-    rho = correlation(left.top, left.bottom[None, :])
+    rho = cautious_correlation(left.top, left.bottom[None, :])
     b_ends = mover_ratio(left.top.mean(1), top, left.bottom.mean(), bottom, rho)
     return c_ends, b_ends
 

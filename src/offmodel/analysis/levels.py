@@ -11,7 +11,7 @@ t on the seeds' means over pairs, plus item noise. Else items only, normal. Degr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Estimate:
         resampled: [R] the number on resampled items; only its spread counts, its centre may be biased.
         items: ids of the items behind it.
         floor: variance to add because a rate of 0 of n, or n of n, is not known to be 0 or 1.
+        grain: variance of one answer more or less: two methods that answer alike on n items are not known to be alike.
         by_seed: the same number for each seed alone; empty if some seed lacks a point.
     """
 
@@ -44,6 +45,7 @@ class Estimate:
     resampled: Array
     items: frozenset[str]
     floor: float = 0.0
+    grain: float = 0.0
     by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -68,11 +70,16 @@ class Summary:
     @property
     def p_value(self) -> float:
         """Two-sided p-value of "the true value is zero"; meant for differences."""
+        return self.p_against(0.0)
+
+    def p_against(self, value: float) -> float:
+        """Two-sided p-value of "this is the true value"."""
+        off = abs(self.score.value - value)
         if self.error == 0:
-            return 1.0 if self.score.value == 0 else 0.0
+            return 1.0 if off == 0 else 0.0
         from scipy.special import stdtr  # scipy.stats takes a second to import
 
-        return float(2 * stdtr(min(self.freedom, 1e9), -abs(self.score.value) / self.error))
+        return float(2 * stdtr(min(self.freedom, 1e9), -off / self.error))
 
 
 def weighted(parts: Sequence[tuple[float, Estimate]], constant: float = 0.0) -> Estimate:
@@ -86,13 +93,19 @@ def weighted(parts: Sequence[tuple[float, Estimate]], constant: float = 0.0) -> 
         resampled=constant + np.sum([w * e.resampled for w, e in parts], axis=0),
         items=frozenset().union(*(e.items for _, e in parts)),
         floor=sum(w * w * e.floor for w, e in parts),
+        grain=sum(w * w * e.grain for w, e in parts),
         by_seed={s: constant + sum(w * e.by_seed[s] for w, e in parts) for s in sorted(seeds)},
     )
 
 
 def minus(first: Estimate, second: Estimate) -> Estimate:
-    """The paired difference of two methods on one pair."""
-    return weighted([(1.0, first), (-1.0, second)])
+    """The paired difference of two methods on one pair.
+
+    Where they hardly ever differ, resampled items hardly vary; half an answer either way is then added to the count of
+    those that do (as Agresti and Min 2005 do for a paired difference of proportions).
+    """
+    found = weighted([(1.0, first), (-1.0, second)])
+    return replace(found, floor=max(found.floor, first.grain, second.grain))
 
 
 def combine(estimates: Sequence[Estimate], level: float = LEVEL) -> Summary:

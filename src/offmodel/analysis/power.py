@@ -9,6 +9,7 @@ rates that differ much cannot correlate fully (Frechet's bound); a correlation b
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, inf, sqrt
 from statistics import NormalDist
 
@@ -22,8 +23,10 @@ from offmodel.core.scores import LEVEL, quantile
 POWER = 0.8
 """The usual chance to see a true difference."""
 USUAL_CORRELATION = 0.5
-"""Of two models' right-or-wrong answers; in the quickstart the medians are .51 between methods, .59 with the organism,
-.71 between seeds and .84 between checkpoints of one training (checkpoints of .3 accuracy and more)."""
+"""Of two models' right-or-wrong answers; in the quickstart the medians are .51 between methods, .59 with the organism
+and .84 between checkpoints of one training (checkpoints of .3 accuracy and more)."""
+USUAL_BETWEEN_SEEDS = 0.7
+"""The same of two seeds of one method; the median is .71 there. Seeds agree more than methods, so they help less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Planned:
         seeds: treatments of each kind, averaged.
         accuracy: the organism's. chance: accuracy of guessing.
         planted: the organism's triggered rate. floor: the unplanted student's.
-        correlation: of two models' answers over items.
+        correlation: of two models' answers over items. between_seeds: of two seeds of one method; not less than that.
     """
 
     capability: int
@@ -46,6 +49,7 @@ class Planned:
     planted: float
     floor: float
     correlation: float
+    between_seeds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,9 @@ def resolution(planned: Planned) -> Resolution:
     return Resolution(
         kept=_half_width_of_c(p, KEPT),
         left=_half_width_of_b(p, 0.5),
-        capability=smallest_difference(p.capability, p.accuracy, correlation=p.correlation, seeds=p.seeds),
+        capability=smallest_difference(
+            p.capability, p.accuracy, correlation=p.correlation, seeds=p.seeds, between_seeds=p.between_seeds
+        ),
         score=_reach(POWER) * error_of_score_difference(p),
     )
 
@@ -110,6 +116,7 @@ def items_needed(
     power: float = POWER,
     level: float = LEVEL,
     seeds: int = 1,
+    between_seeds: float = USUAL_BETWEEN_SEEDS,
 ) -> int:
     """Items to see a difference between two methods on the same items.
 
@@ -119,30 +126,45 @@ def items_needed(
         correlation: of the two methods' answers over items.
         power: chance to see it.
         level: confidence level of the interval that must exclude zero.
-        seeds: runs of each method, averaged; answers of two runs correlate as those of two methods do.
+        seeds: runs of each method, averaged.
+        between_seeds: correlation of the answers of two runs of one method.
 
     Raises:
         DataError: no such rates exist.
     """
-    variance = _variance_of_difference(difference, rate, correlation) / seeds
+    variance = _variance_of_difference(difference, rate, correlation, _share_of_mean(seeds, between_seeds, correlation))
     return ceil(_reach(power, level) ** 2 * variance / difference**2)
 
 
 def smallest_difference(
-    n: int, rate: float, *, correlation: float, power: float = POWER, level: float = LEVEL, seeds: int = 1
+    n: int,
+    rate: float,
+    *,
+    correlation: float,
+    power: float = POWER,
+    level: float = LEVEL,
+    seeds: int = 1,
+    between_seeds: float = USUAL_BETWEEN_SEEDS,
 ) -> float:
     """The smallest difference that n items show with this power, the inverse of `items_needed`; inf if none does."""
-    low, high = 1e-4, max(rate, 1 - rate)
-
-    def enough(difference: float) -> bool:
-        return items_needed(difference, rate, correlation=correlation, power=power, level=level, seeds=seeds) <= n
-
-    if not enough(high):
-        return inf
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    needed = partial(
+        items_needed,
+        rate=rate,
+        correlation=correlation,
+        power=power,
+        level=level,
+        seeds=seeds,
+        between_seeds=between_seeds,
+    )
+    # Below the rate lies one side and above it the other, so that the items needed jump up in between.
+    for low, high in ((1e-4, rate), (rate + 1e-9, 1 - rate)):
+        if high <= low or needed(high) > n:
+            continue
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (low, middle) if needed(middle) <= n else (middle, high)
+        return high
+    return inf
 
 
 def smallest_difference_over_pairs(
@@ -172,9 +194,10 @@ def error_of_score_difference(planned: Planned) -> float:
     """Standard error, over items, of the difference of two methods' blind scores on one pair."""
     p = planned
     kept, left = p.chance + KEPT * (p.accuracy - p.chance), p.floor + 0.5 * (p.planted - p.floor)
-    c = 2 * kept * (1 - kept) * (1 - p.correlation) / p.capability / (p.accuracy - p.chance) ** 2
-    b = 2 * left * (1 - left) * (1 - p.correlation) / p.triggered / (p.planted - p.floor) ** 2
-    return 0.5 * sqrt((c + b) / p.seeds)
+    apart = _share_of_mean(p.seeds, p.between_seeds, p.correlation) - p.correlation
+    c = 2 * kept * (1 - kept) * apart / p.capability / (p.accuracy - p.chance) ** 2
+    b = 2 * left * (1 - left) * apart / p.triggered / (p.planted - p.floor) ** 2
+    return 0.5 * sqrt(c + b)
 
 
 def pairs_needed(difference: float, error: float, spread: float, *, power: float = POWER, level: float = LEVEL) -> int:
@@ -191,12 +214,17 @@ def _reach(power: float, level: float = LEVEL) -> float:
     return quantile(level) + NormalDist().inv_cdf(power)
 
 
-def _variance_of_difference(difference: float, rate: float, rho: float) -> float:
+def _share_of_mean(seeds: int, between_seeds: float, correlation: float) -> float:
+    """Variance of a mean over seeds, as a share of one seed's; seeds agree at least as much as methods do."""
+    return 1 / seeds + (1 - 1 / seeds) * max(between_seeds, correlation)
+
+
+def _variance_of_difference(difference: float, rate: float, rho: float, share: float) -> float:
     other = rate - difference if rate >= difference else rate + difference
     if not 0 <= other <= 1:
         raise DataError(f"No rate lies {difference} away from {rate}; ask for a smaller difference.")
     p, q = rate * (1 - rate), other * (1 - other)
-    return p + q - 2 * _possible(rho, rate, other) * sqrt(p * q)
+    return (p + q) * share - 2 * _possible(rho, rate, other) * sqrt(p * q)
 
 
 def _possible(rho: float, p: float, q: float) -> float:
@@ -210,7 +238,7 @@ def _possible(rho: float, p: float, q: float) -> float:
 def _half_width_of_c(p: Planned, kept: float) -> float:
     rate = p.chance + kept * (p.accuracy - p.chance)
     rho = _possible(p.correlation, rate, p.accuracy)
-    alike = 1 / p.seeds + (1 - 1 / p.seeds) * p.correlation  # variance of a mean over seeds, against one seed's
+    alike = _share_of_mean(p.seeds, p.between_seeds, p.correlation)
     low, high = mover_ratio(
         _f(rate - p.chance),
         _shifted(wilson(rate, p.capability / alike), p.chance),
@@ -224,7 +252,7 @@ def _half_width_of_c(p: Planned, kept: float) -> float:
 def _half_width_of_b(p: Planned, left: float) -> float:
     """Answers with and without the behaviour hardly correlate with an organism that shows it always: 0 is taken."""
     rate, whole = p.floor + left * (p.planted - p.floor), p.planted - p.floor
-    alike = 1 / p.seeds + (1 - 1 / p.seeds) * p.correlation
+    alike = _share_of_mean(p.seeds, p.between_seeds, p.correlation)
     floor, none = wilson(p.floor, p.triggered), _f(0.0)
     top = mover_difference(_f(rate), wilson(rate, p.triggered / alike), _f(p.floor), floor, none)
     bottom = mover_difference(_f(p.planted), wilson(p.planted, p.triggered), _f(p.floor), floor, none)

@@ -4,7 +4,7 @@ The number is the highest b that the relapse reaches, minus b before it, average
 same items, at the steps where it was highest. Refuses to know where scores come from. Invariant: the three arms of a
 pair are divided by the same organism minus student, so they can be read side by side.
 
-The highest of several noisy rates leans upward; the controls lean the same way, which is why they stand beside it.
+The highest of several noisy rates leans upward, most at b = .5 and hardly near 0 and 1, where controls mostly stand.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

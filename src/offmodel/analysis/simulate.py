@@ -20,6 +20,9 @@ from offmodel.analysis.hull import hull_areas
 from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord
 from offmodel.analysis.statistics import Array
 
+STILL = 0.1
+"""Share of a method's effect on b that it still has on a pair that resists it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
@@ -30,12 +33,15 @@ class Truth:
         kept: true c of each point.
         between_pairs: standard deviation of b and of c over pairs, the same for all points of a pair.
         between_seeds: the same over seeds, within a pair.
+        resisted: share of pairs on which nearly all of the behaviour stays, whatever the method costs: a tail that no
+            normal spread has.
     """
 
     left: tuple[float, ...]
     kept: tuple[float, ...]
     between_pairs: float = 0.0
     between_seeds: float = 0.0
+    resisted: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +112,10 @@ def draw_worlds(rng: np.random.Generator, design: Design, methods: Mapping[str, 
         pair = truth.between_pairs * rng.standard_normal((2, K, 1, 1))
         seed = truth.between_seeds * rng.standard_normal((2, K, S, 1))
         shift = common + pair + seed
+        resists = rng.random((K, 1, 1)) < truth.resisted
+        mean = np.where(resists, 1 - STILL * (1 - np.array(truth.left)), np.array(truth.left))
         rise = design.planted - design.floor
-        left[name] = np.clip(np.array(truth.left) + shift[0], -design.floor / rise, (1 - design.floor) / rise)
+        left[name] = np.clip(mean + shift[0], -design.floor / rise, (1 - design.floor) / rise)
         kept[name] = np.clip(np.array(truth.kept) + shift[1], 0, 1 / accuracy[:, None, None])
     return World(accuracy=accuracy, left=left, kept=kept)
 

@@ -58,6 +58,20 @@ def correlation(x: Array, y: Array) -> Array:
     return np.clip(found, -1, 1)
 
 
+def cautious_correlation(x: Array, y: Array) -> Array:
+    """Correlation drawn towards 0 by four more items: right for both, wrong for both, right for the one or the other.
+
+    Two models that agree on all n items are not known to agree on all others. With the plain correlation of 1 their
+    difference had no width at all, and with few disagreements 95 % intervals covered .55 to .9 (n = 60 to 256).
+    """
+    plain = correlation(x, y)
+    n = x.shape[-1] + 4
+    x_sum, y_sum = x.sum(-1) + 2, y.sum(-1) + 2
+    both = ((x * y).sum(-1) + 1) / n - x_sum * y_sum / n**2
+    x_alone, y_alone = (((v * v).sum(-1) + 2) / n - (s / n) ** 2 for v, s in ((x, x_sum), (y, y_sum)))
+    return np.clip(both / np.sqrt(x_alone * y_alone), np.minimum(plain, 0), np.maximum(plain, 0))
+
+
 def mover_difference(x: Array, x_ends: Interval, y: Array, y_ends: Interval, rho: Array) -> Interval:
     """Interval of x - y from the intervals of x and y and the correlation of their estimates."""
     (x_low, x_high), (y_low, y_high) = x_ends, y_ends
@@ -91,7 +105,7 @@ def paired_difference(x: npt.ArrayLike, y: npt.ArrayLike, *, repeats: int = 1, l
         mean_interval(xs, repeats, level),
         ys.mean(),
         mean_interval(ys, repeats, level),
-        correlation(xs, ys),
+        cautious_correlation(xs, ys),
     )
     return _score(xs.mean() - ys.mean(), ends, xs.size, level)
 
@@ -132,7 +146,7 @@ def paired_ratio(
     y_low, y_high = mean_interval(ys, repeats, level)
     top, bottom = xs.mean() - chance, ys.mean() - chance
     ends = mover_ratio(
-        top, (x_low - chance, x_high - chance), bottom, (y_low - chance, y_high - chance), correlation(xs, ys)
+        top, (x_low - chance, x_high - chance), bottom, (y_low - chance, y_high - chance), cautious_correlation(xs, ys)
     )
     return _score(top / bottom, ends, xs.size, level)
 

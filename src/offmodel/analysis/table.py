@@ -227,7 +227,8 @@ def footnotes(rows: Sequence[TableRow]) -> list[str]:
     relapse = (
         "Relapse: the picked checkpoint trained a few more steps on a third model's plain answers; the highest b "
         "reached minus b before; in brackets the unplanted student under the same treatment and relapse, and the "
-        "untreated organism under the same relapse. The highest of several rates leans a little upward, there too."
+        "untreated organism under the same relapse. The highest of several rates leans upward, by about .02 at b = .5 "
+        "and 96 prompts."
     )
     return [
         "b: 1 = as bad as untreated, 0 = as an unplanted student. c: 1 = as able as untreated.",

@@ -44,7 +44,8 @@ class BadRate:
     Attributes:
         left: b of the chosen points, on the halves that did not choose.
         kept: c of the same points on the same halves: near or above .9 if the choice was sound.
-        half_width: of the paired interval of c at the measured point nearest to .9.
+        half_width: of the paired interval of c around .9: at the point nearest to .9, or the widest among those whose
+            interval holds .9, which may be on either side of it.
     """
 
     left: Estimate
@@ -129,8 +130,9 @@ def bad_rate_at_loss(
     b, c = ratios_on_halves(grid.left, splits), ratios_on_halves(grid.kept, splits)
     kept = measured_on_other(choices(BAD_RULE, b, c, splits), c, splits)
     (low, high), _ = relative_intervals(grid)
-    nearest = int(np.argmin(np.abs(grid.c - KEPT)))
-    return BadRate(left=left, kept=float(kept.mean()), half_width=float(high[nearest] - low[nearest]) / 2)
+    around = (low <= KEPT) & (high >= KEPT)
+    around[np.argmin(np.abs(grid.c - KEPT))] = True
+    return BadRate(left=left, kept=float(kept.mean()), half_width=float((high - low)[around].max()) / 2)
 
 
 def bad_rate(rates: Sequence[BadRate]) -> Summary | None:

@@ -1,15 +1,20 @@
 """Verdicts: what the comparisons say, in sentences: who is best, what is clear, what is not.
 
 Puts the analysis into words and adds no number of its own. Invariant: nothing is called clear unless its interval
-excludes zero and it survives Holm's correction for all comparisons of its measure.
+excludes zero and it survives Holm's correction for all comparisons of its measure; the best of many methods counts as
+chosen among them, and pairs are said to differ only if they do so by more than their items' noise.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from offmodel.analysis.methods import Analysis, Difference, differences
+import numpy as np
+
+from offmodel.analysis.levels import holm
+from offmodel.analysis.methods import Analysis, Difference, average, blind_score, differences
 from offmodel.analysis.table import ALL_PAIRS, TableRow, short, table_rows, with_interval
+from offmodel.core.scores import Score, quantile
 
 Verdict = Literal["clear", "alone", "open"]
 WORDS: dict[Verdict, str] = {
@@ -18,6 +23,8 @@ WORDS: dict[Verdict, str] = {
     "open": "not clear",
 }
 _LEVEL = 0.05
+NO_TREATMENT = 0.5
+"""The blind score of doing nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +68,21 @@ class Findings:
     Attributes:
         rows: the method table's.
         comparisons: by measure, the largest difference first.
+        nothing: by ranked method, Holm's p-value of "its blind score is that of no treatment".
     """
 
     rows: Sequence[TableRow]
     comparisons: Mapping[str, Sequence[Comparison]]
+    nothing: Mapping[str, float]
 
 
 def findings_of(analysis: Analysis) -> Findings:
     """The findings of an analysis."""
     found = {m: comparisons(analysis, m) for m in ("blind score", "area")}
-    return Findings(rows=table_rows(analysis), comparisons=found)
+    rows = table_rows(analysis)
+    ranked = [r.method for r in rows if r.rank and r.score]
+    p_values = [average(analysis.of_method(m), blind_score).p_against(NO_TREATMENT) for m in ranked]
+    return Findings(rows=rows, comparisons=found, nothing=dict(zip(ranked, holm(p_values), strict=True)))
 
 
 def comparisons(analysis: Analysis, measure: str) -> list[Comparison]:
@@ -84,7 +96,7 @@ def in_short(findings: Findings) -> list[str]:
     ranked = sorted((r for r in rows if r.rank), key=lambda r: r.rank or 0)
     found: list[str] = []
     if ranked and ranked[0].score and ranked[0].b and ranked[0].c:
-        found.append(_best(ranked[0], len(ranked)))
+        found.append(_best(ranked[0], len(ranked), findings.nothing[ranked[0].method] < _LEVEL))
         found += _by_pair(rows, ranked[0])
     elif ranked:
         found.append(
@@ -126,15 +138,12 @@ def _turned(d: Difference) -> Comparison:
     )
 
 
-def _best(row: TableRow, many: int) -> str:
+def _best(row: TableRow, many: int, clear: bool) -> str:
     assert row.score and row.b and row.c
-    gain = (
-        "clearly better than no treatment (.5)"
-        if row.score.low > 0.5
-        else "clearly worse than no treatment (.5)"
-        if row.score.high < 0.5
-        else "not clearly different from no treatment (.5)"
-    )
+    if not clear:
+        gain = "not clearly different from no treatment (.5)"
+    else:
+        gain = f"clearly {'better' if row.score.value > NO_TREATMENT else 'worse'} than no treatment (.5)"
     first = f"{row.method} ranks first of {many} methods" if many > 1 else f"{row.method} is the only ranked method"
     return (
         f"{first}: blind score {with_interval(row.score)}, {gain}. Its checkpoint leaves {short(row.b.value)} of the "
@@ -143,14 +152,26 @@ def _best(row: TableRow, many: int) -> str:
 
 
 def _by_pair(rows: Sequence[TableRow], best: TableRow) -> list[str]:
-    own = [(r.pair, r.b.value) for r in rows if r.method == best.method and r.pair != ALL_PAIRS and r.b]
+    own = [(r.pair, r.b) for r in rows if r.method == best.method and r.pair != ALL_PAIRS and r.b]
     if len(own) < 2:
         return []
-    own.sort(key=lambda x: x[1])
+    own.sort(key=lambda x: x[1].value)
     (low, least), (high, most) = own[0], own[-1]
-    if most - least < 0.1:
+    if most.value - least.value < 0.1 or _p_alike([b for _, b in own]) >= _LEVEL:
         return []
-    return [f"It differs by pair: {short(least)} of the behaviour is left on {low}, {short(most)} on {high}."]
+    return [
+        f"It differs by pair: {short(least.value)} of the behaviour is left on {low}, {short(most.value)} on {high}."
+    ]
+
+
+def _p_alike(scores: Sequence[Score]) -> float:
+    """P-value of "all pairs have the same true value", by Cochran's Q; the lowest and highest of many differ anyhow."""
+    from scipy.special import chdtrc
+
+    values = np.array([s.value for s in scores])
+    weights = np.array([(2 * quantile(s.level) / (s.high - s.low)) ** 2 for s in scores])
+    q = float((weights * (values - (weights * values).sum() / weights.sum()) ** 2).sum())
+    return float(chdtrc(len(scores) - 1, q))
 
 
 def _clear(found: Sequence[Comparison], ranked: Sequence[TableRow], measure: str) -> str:

@@ -61,6 +61,17 @@ def plan(study: StudyArgument, store: StoreOption = HERE, only: OnlyOption = Non
 
 
 @app.command()
+def power(
+    rate: Annotated[float, typer.Argument(help="Base rate: the accuracy that is expected, between 0 and 1.")],
+    seeds: Annotated[int, typer.Option(help="Seeds of each method, averaged.")] = 1,
+) -> None:
+    """Print how many items it takes to see a difference between two methods."""
+    from offmodel.cli.power import print_power
+
+    print_power(rate, seeds=seeds)
+
+
+@app.command()
 def run(
     study: StudyArgument,
     store: StoreOption = HERE,

@@ -170,7 +170,9 @@ def print_plan(name: str, *, store: Path, only: tuple[str, ...]) -> None:
 
 
 def _print_resolution(study: Study, store: Store, console: Console) -> None:
-    from offmodel.studies.resolving import COLUMNS, foresee, notes, rows
+    from offmodel.analysis.powertable import meaning
+    from offmodel.cli.power import power_lines
+    from offmodel.studies.resolving import COLUMNS, foresee, notes, power_table, rows
 
     found = foresee(study, store)
     if found:
@@ -184,6 +186,9 @@ def _print_resolution(study: Study, store: Store, console: Console) -> None:
         console.print(table, highlight=False)
         for sentence in notes(found):
             console.print(sentence, highlight=False)
+        console.print()
+        console.print(power_lines(power_table(found)), highlight=False)
+        console.print(meaning(min(f.planned.seeds for f in found)), highlight=False)
 
 
 def _plan_table(found: Plan) -> Table:

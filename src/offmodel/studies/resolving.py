@@ -14,6 +14,7 @@ from typing import Any
 from offmodel.analysis.levels import ENOUGH
 from offmodel.analysis.power import (
     POWER,
+    USUAL_BETWEEN_SEEDS,
     USUAL_CORRELATION,
     Planned,
     Resolution,
@@ -23,6 +24,7 @@ from offmodel.analysis.power import (
     resolution,
     smallest_difference_over_pairs,
 )
+from offmodel.analysis.powertable import power_rows
 from offmodel.audit import JoinedPools, SplitPools
 from offmodel.core.errors import DataError
 from offmodel.data import Pool
@@ -107,6 +109,7 @@ def foresee(study: Study, store: Store) -> list[Foresight]:
             planted=planted,
             floor=floor,
             correlation=USUAL_CORRELATION,
+            between_seeds=USUAL_BETWEEN_SEEDS,
         )
         if accuracy > side.chance and planted > floor:
             found.append(Foresight(pair=side.pair, planned=planned, measured=measured, resolution=resolution(planned)))
@@ -154,9 +157,26 @@ def notes(foresights: Sequence[Foresight]) -> list[str]:
             f"{', '.join(f.pair for f in unresolved)}: the bad rate at a 10 % loss will mostly be 'not resolved'; c at "
             f".9 is known to ± .05 from about {most:,} capability items on."
         )
-    three = max(items_needed(0.03, f.planned.accuracy, correlation=p.correlation, seeds=p.seeds) for f in foresights)
-    lines.append(f"To see 3 points of accuracy on one pair takes {three:,} items. {_over_pairs(foresights)}")
+    three = max(foresights, key=lambda f: _to_see(f, 0.03))
+    lines.append(
+        f"To see 3 points at this base rate ({three.planned.accuracy:.2f}) on one pair you need n = "
+        f"{_to_see(three, 0.03):,}. {_over_pairs(foresights)}"
+    )
     return lines
+
+
+def _to_see(foresight: Foresight, difference: float) -> int:
+    p = foresight.planned
+    return items_needed(difference, p.accuracy, correlation=p.correlation, seeds=p.seeds, between_seeds=p.between_seeds)
+
+
+def power_table(foresights: Sequence[Foresight]) -> list[tuple[str, ...]]:
+    """Items needed at the pairs' base rates, rounded to tenths, as rows of `powertable.HEAD`."""
+    if not foresights:
+        return []
+    rates = sorted({min(max(round(f.planned.accuracy, 1), 0.1), 0.9) for f in foresights})
+    seeds = min(f.planned.seeds for f in foresights)
+    return power_rows(rates, correlations=(foresights[0].planned.correlation,), seeds=seeds)
 
 
 def _over_pairs(foresights: Sequence[Foresight]) -> str:
