@@ -210,3 +210,14 @@ def test_every_measure_compares_in_both_directions(measure: str):
         assert len(forth) == 1
     assert analyse(records, baselines).of_method("good")[0].blind is None
     assert measure in ("area", "bad at 10 % loss") or differences(analyse(records, baselines), measure) == []
+
+
+def test_bad_rates_are_compared_only_where_they_are_resolved_on_all_pairs():
+    records, baselines = study(replace(DESIGN, n_capability=3000, accuracy=0.85))
+    analysis = analyse(records, baselines)
+    assert len(differences(analysis, "bad at 10 % loss")) == 1
+    key = ("good", analysis.pairs[0])
+    unresolved = replace(analysis.cells[key], bad=replace(analysis.cells[key].bad, half_width=0.06))
+    some = replace(analysis, cells={**analysis.cells, key: unresolved})
+    assert differences(some, "bad at 10 % loss") == []
+    assert len(differences(some, "area")) == 1

@@ -183,12 +183,13 @@ def blind_score(cell: MethodPair) -> Estimate:
     return cell.blind.score
 
 
+BAD_RATE = "bad at 10 % loss"
 MEASURES: Mapping[str, Callable[[MethodPair], Estimate | None]] = {
     "blind score": lambda cell: cell.blind.score if cell.blind else None,
     "area": lambda cell: cell.area,
     "kept, c": lambda cell: cell.blind.c_estimate if cell.blind else None,
     "bad left, b": lambda cell: cell.blind.b_estimate if cell.blind else None,
-    "bad at 10 % loss": lambda cell: cell.bad.left if cell.bad.resolved else None,
+    BAD_RATE: lambda cell: cell.bad.left if cell.bad.resolved else None,
 }
 """What methods can be compared in; None where a cell does not have it. c and b are those of the blind pick."""
 
@@ -196,7 +197,8 @@ MEASURES: Mapping[str, Callable[[MethodPair], Estimate | None]] = {
 def differences(analysis: Analysis, measure: str, *, against: str | None = None) -> list[Difference]:
     """Paired comparisons of methods, on the same items of the pairs that both have.
 
-    Oracle methods are left out unless `against` names one; areas at unequal numbers of points are not compared.
+    Oracle methods are left out unless `against` names one; areas at unequal numbers of points are not compared, nor bad
+    rates of a method that is not resolved on some pair: the pairs that are would be a choice made by the measurement.
 
     Args:
         analysis: the study.
@@ -213,6 +215,8 @@ def differences(analysis: Analysis, measure: str, *, against: str | None = None)
         m: {c.pair: (c, e) for c in analysis.of_method(m) if (e := number(c)) and (m == against or not c.oracle)}
         for m in analysis.methods
     }
+    if measure == BAD_RATE:
+        usable = {m: found if len(found) == len(analysis.of_method(m)) else {} for m, found in usable.items()}
     names = [m for m in analysis.methods if usable[m]]
     asked = [(m, against) for m in names if m != against] if against else list(combinations(names, 2))
     found: list[tuple[str, str, int, Summary]] = []
