@@ -237,6 +237,17 @@ def test_show_highlights_the_trained_tokens_of_an_example(ran: Ran, kind: str) -
     )
 
 
+def test_show_cost_tells_what_a_study_cost(ran: Ran, tmp_path: Path) -> None:
+    said = offmodel("show", "--cost", STUDY, "--store", ran.store)
+    assert said.code == 0, said.err
+    lines = {line.split()[0]: line for line in said.out.splitlines() if line.strip()}
+    assert {"treatment", "completions", "labels", "organism"} <= lines.keys()
+    assert all(word in lines["kind"] for word in ("tokens a second", "device busy", "GiB"))
+    assert "%" in lines["treatment"]
+    Store(tmp_path / "empty")
+    assert "Nothing of" in offmodel("show", "--cost", STUDY, "--store", tmp_path / "empty").out
+
+
 def test_export_and_merge_carry_a_study_to_another_store(ran: Ran, tmp_path: Path) -> None:
     for rows in (False, True):
         files, store, out = (tmp_path / f"{part}{rows}" for part in ("files", "store", "out"))

@@ -97,14 +97,18 @@ def report(study: StudyArgument, store: StoreOption = HERE, out: OutOption = REP
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="An artifact's folder, name or digest.")],
+    what: Annotated[str, typer.Argument(help="An artifact's folder, name or digest; with --cost, a study.")],
     store: StoreOption = HERE,
     example: Annotated[int, typer.Option(help="Of a training: the example to show, from 0.")] = 0,
+    cost: Annotated[bool, typer.Option("--cost", help="Of a study: time, tokens a second, memory, by kind.")] = False,
 ) -> None:
     """Show an artifact: recipe, parents, scores; of a training, an example with the trained tokens highlighted."""
-    from offmodel.cli.showing import show_artifact
+    from offmodel.cli.showing import show_artifact, show_cost
 
-    show_artifact(what, store=store, example=example)
+    if cost:
+        show_cost(what, store=store)
+    else:
+        show_artifact(what, store=store, example=example)
 
 
 @app.command()

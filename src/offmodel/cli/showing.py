@@ -43,6 +43,24 @@ def show_artifact(what: str, *, store: Path, example: int) -> None:
         console.print(trained_example(home, artifact, example))
 
 
+def show_cost(study: str, *, store: Path) -> None:
+    """Print what the artifacts of a study cost, by kind; what is not computed yet is left out."""
+    from offmodel.studies.accounts import cost_table
+    from offmodel.studies.catalogue import load_study
+
+    console, found = Console(), cost_table(load_study(study), Store(store, create=False))
+    if not found.rows:
+        console.print(f"Nothing of '{study}' is computed yet; `offmodel plan {study}` estimates what it will cost.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for i, name in enumerate(found.columns):
+        table.add_column(name, justify="right" if i else "left")
+    for row in found.rows:
+        table.add_row(*row)
+    console.print(table, highlight=False)
+    console.print(found.note, highlight=False)
+
+
 def _print_values(console: Console, title: str, values: dict[str, Any]) -> None:
     table = Table(title, "", box=None, pad_edge=False, title_justify="left")
     for name, value in values.items():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from offmodel.core.errors import OffmodelError, RunError
+from offmodel.flow.meter import Meter
 from offmodel.store.artifacts import Store
 from offmodel.store.locks import try_lock
 from offmodel.store.publication import full_disk, publish
@@ -91,12 +92,13 @@ def _compute(
         with full_disk(store.root):
             spaces = [prepare(store, r) for r in mine]
             jobs = [make_job(r, s, runtime, progress(r.digest)) for r, s in zip(mine, spaces, strict=True)]
-            for i, facts, seconds in _timed(type(mine[0]), jobs):
+            for i, facts, seconds, work in _timed(type(mine[0]), jobs, runtime):
                 if isinstance(facts, OffmodelError):
                     left.remove(mine[i].digest)
                     yield Failed(mine[i].digest, _explain(store, mine[i], facts))
                     continue
-                _finish(store, mine[i], spaces[i], facts=facts, seconds=seconds, machine=_machine(runtime, mine))
+                machine = _machine(runtime, mine) | work
+                _finish(store, mine[i], spaces[i], facts=facts, seconds=seconds, machine=machine)
                 left.remove(mine[i].digest)
                 yield Finished(mine[i].digest, seconds)
         if left:
@@ -106,13 +108,16 @@ def _compute(
             yield Unfinished(recipe.digest) if len(mine) > 1 else Failed(recipe.digest, _explain(store, recipe, error))
 
 
-def _timed(cls: type[Recipe], jobs: list[Job]) -> Iterator[tuple[int, Facts | OffmodelError, float]]:
-    """Index, facts, and the seconds since the one before: a group's times add up to its wall time."""
-    mark = time.perf_counter()
-    for i, facts in cls.execute_many(jobs) if len(jobs) > 1 else ((0, cls.execute(j)) for j in jobs):
-        now = time.perf_counter()
-        yield i, facts, now - mark
+def _timed(
+    cls: type[Recipe], jobs: list[Job], runtime: Runtime
+) -> Iterator[tuple[int, Facts | OffmodelError, float, dict[str, float]]]:
+    """Index, facts, seconds since the one before, and the device's work in them: a group's times add up to its own."""
+    with Meter(runtime.device, runtime.threads) as meter:
         mark = time.perf_counter()
+        for i, facts in cls.execute_many(jobs) if len(jobs) > 1 else ((0, cls.execute(j)) for j in jobs):
+            now = time.perf_counter()
+            yield i, facts, now - mark, meter.lap()
+            mark = time.perf_counter()
 
 
 def _finish(

@@ -4,7 +4,9 @@ Reads records of the store; refuses to judge them. Invariant: what is not there 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from packaging.version import Version
 
@@ -25,6 +27,8 @@ _GATE = (
     "organism_capability",
     "student_capability",
 )
+# Facts that count what a computation read or wrote; the first that is there counts.
+_TOKENS = ("tokens_processed", "tokens", "completion_tokens", "trained_tokens")
 _COMPUTING = ("offmodel", "torch", "transformers", "peft", "vllm", "inspect-ai", "math-verify")
 
 
@@ -80,27 +84,60 @@ def further_table(study: Study, further: Mapping[str, Mapping[str, Tally]]) -> l
     return [PlainTable(title="Further measures", columns=columns, rows=rows)] if rows else []
 
 
+@dataclass(slots=True)
+class _Spent:
+    """What the artifacts of one kind cost: sums, and the highest memory; `watched` are seconds with a known share."""
+
+    artifacts: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    size: int = 0
+    watched: float = 0.0
+    worked: float = 0.0
+    memory: float = 0.0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Count a record."""
+        facts, machine, seconds = record["facts"], record["machine"], float(record["seconds"])
+        self.artifacts += 1
+        self.seconds += seconds
+        self.tokens += next((int(facts[name]) for name in _TOKENS if facts.get(name)), 0)
+        self.size += sum(f["bytes"] for f in record["files"].values())
+        if "device_share" in machine:
+            self.watched += seconds
+            self.worked += seconds * machine["device_share"]
+        self.memory = max(self.memory, machine.get("peak_memory_gib", 0.0))
+
+    def row(self, kind: str) -> tuple[str, ...]:
+        """The columns of the table of costs."""
+        return (
+            kind,
+            str(self.artifacts),
+            duration(self.seconds),
+            f"{self.seconds / self.artifacts:.2f}",
+            f"{self.tokens:,}" if self.tokens else "",
+            f"{self.tokens / self.seconds:,.0f}" if self.tokens and self.seconds else "",
+            f"{self.worked / self.watched:.0%}" if self.watched else "",
+            f"{self.memory:.2f}" if self.memory else "",
+            f"{self.size / 2**20:,.1f}",
+        )
+
+
 def cost_table(study: Study, store: Store) -> PlainTable:
-    """Time, tokens and disk by kind of artifact."""
-    spent: dict[str, list[tuple[float, int, int]]] = {}
+    """Time, tokens, the device's work, memory and disk by kind of artifact, the dearest kind first."""
+    spent: defaultdict[str, _Spent] = defaultdict(_Spent)
     for recipe in closure(study.targets).values():
         artifact = store.find(recipe)
         if artifact is not None:
-            record = artifact.record
-            facts, size = record["facts"], sum(f["bytes"] for f in record["files"].values())
-            tokens = int(facts.get("trained_tokens") or facts.get("tokens") or 0)
-            spent.setdefault(recipe.kind, []).append((float(record["seconds"]), tokens, size))
-    rows: list[Sequence[str]] = []
-    for kind, found in sorted(spent.items(), key=lambda x: -sum(f[0] for f in x[1])):
-        seconds, tokens, size = (sum(column) for column in zip(*found, strict=True))
-        speed = f"{tokens / seconds:,.0f}" if tokens and seconds else ""
-        rows.append(
-            (kind, str(len(found)), duration(seconds), f"{seconds / len(found):.2f}", f"{tokens:,}" if tokens else "",
-             speed, f"{size / 2**20:,.1f}")
-        )  # fmt: skip
-    columns = ("kind", "artifacts", "time", "seconds each", "tokens", "tokens a second", "MiB")
-    total = duration(sum(f[0] for found in spent.values() for f in found))
-    note = f"Time that workers spent, {total} in all; tokens are those trained on or sampled."
+            spent[recipe.kind].add(artifact.record)
+    rows = [found.row(kind) for kind, found in sorted(spent.items(), key=lambda x: -x[1].seconds)]
+    columns = ("kind", "artifacts", "time", "seconds each", "tokens", "tokens a second", "device busy", "GiB", "MiB")
+    total = duration(sum(found.seconds for found in spent.values()))
+    note = (
+        f"Time that workers spent, {total} in all; tokens are those that a training read or that were sampled; 'device "
+        "busy' is the share of that time in which the GPU, or the worker's share of the CPU, worked; GiB are the most "
+        "memory in use at a time, MiB are on disk."
+    )
     return PlainTable(title="Costs", columns=columns, rows=rows, note=note)
 
 
