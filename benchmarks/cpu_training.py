@@ -170,7 +170,8 @@ def main() -> int:
                 seconds[way, processes, threads].append(took)
                 worked[way, processes, threads].append(cpu)
                 rows.add(
-                    name=way, processes=processes, threads=threads, repeat=repeat, seconds=round(took, 2), cpu_seconds=round(cpu, 2),
+                    name=way, processes=processes, threads=threads, repeat=repeat, seconds=round(took, 2),
+                    cpu_seconds=round(cpu, 2),
                     trainings=len(cases), load=round(os.getloadavg()[0], 1),
                 )  # fmt: skip
         first, second = losses["ours"], losses["plain loop"]

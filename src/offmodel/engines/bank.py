@@ -1,6 +1,6 @@
 """The adapters of a cohort in one piece of memory, and the linear layers that read them there.
 
-    K members (rows in use), C capacity, P numbers of one member, R largest rank, D inputs, O outputs of a layer
+    K members (rows in use or of a pass), C capacity, P numbers of a member, R largest rank, D inputs, O outputs of a layer
 
 Row k holds member k's adapter; a smaller rank is filled up with zeros, whose gradients are zero too. Optimizers work on
 rows, layers on views through all rows. This module refuses to know examples and schedules. Invariant: a row's values
@@ -47,11 +47,13 @@ class BankedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.linear(x)
-        segments = self._bank[0].segments
+        segments, window = self._bank[0].segments, self._bank[0].window
         if segments is None:
             return out
         x_TD = x.reshape(-1, x.shape[-1]).to(out.dtype)
-        a_KRD, b_KOR = (_Tap.apply(self._handle, values, grads, out.dtype) for values, grads in (self.a, self.b))
+        a_KRD, b_KOR = (
+            _Tap.apply(self._handle, values[window], grads[window], out.dtype) for values, grads in (self.a, self.b)
+        )
         update = low_rank(x_TD, a_KRD, b_KOR, segments)
         return out + update.view_as(out)
 
@@ -70,11 +72,13 @@ class Bank:
     Attributes:
         used: rows in use.
         segments: whose tokens the next pass holds; None switches all updates off.
+        window: the rows that `segments` speaks of.
     """
 
     def __init__(self, model: Any, targets: Sequence[str], *, capacity: int, rank: int, dtype: torch.dtype):
         self.rank, self.used = rank, 0
         self.segments: Segments | None = None
+        self.window = slice(None)
         self._homes: list[tuple[nn.Module, str, BankedLinear]] = []
         for name in targets:
             parent, _, child = name.rpartition(".")

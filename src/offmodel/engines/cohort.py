@@ -33,6 +33,10 @@ from offmodel.store.recipe import Facts, Progress, Runtime
 _SHARE_FOR_ADAPTERS = 0.5
 # Weights, gradients and two moments in float32, and the 16-bit copy of a pass with its gradient.
 _BYTES_A_NUMBER = 20
+# Most tokens of a pass that is enlarged: beyond this a GPU gains nothing from more.
+_MOST_TOKENS = 16384
+# Of the memory that is free beside a pass; allocations leave gaps.
+_SHARE_FOR_A_PASS = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +183,9 @@ class _Cohort:
         if not active:
             return
         batches = {seat.row: seat.draw() for seat in active}
+        before = self._allocated()
         values = self._passes(active, batches)
+        self._enlarge(before, batches)
         grad_KP = self.bank.grad_CP[: self.bank.used]
         norms_K = torch.linalg.vector_norm(grad_KP, dim=1)
         clips_K = torch.tensor([s.sft.clip_norm for s in self.seats], dtype=norms_K.dtype)
@@ -210,6 +216,19 @@ class _Cohort:
                 if not is_memory(error):
                     raise
             self._shrink(entries)
+
+    def _allocated(self) -> int:
+        return torch.cuda.memory_allocated(self.body.device) if self.body.device.startswith("cuda") else 0
+
+    def _enlarge(self, before: int, batches: dict[int, tuple[list[Example], list[int]]]) -> None:
+        """After the first passes on a GPU: larger ones, as far as memory was seen to hold them."""
+        held = sum(len(e.ids) for rows, _ in batches.values() for e in rows)
+        if not before or self.limit != self.first_limit or self.limit.rows is not None or held <= self.limit.tokens:
+            return
+        peak = torch.cuda.max_memory_allocated(self.body.device) - before
+        tokens = int(_SHARE_FOR_A_PASS * available_bytes(self.body.device) * self.limit.tokens / max(peak, 1))
+        if tokens > self.limit.tokens:
+            self.limit = self.first_limit = replace(self.limit, tokens=min(tokens, _MOST_TOKENS))
 
     def _shrink(self, entries: list[Entry]) -> None:
         """Smaller passes after memory ran out."""

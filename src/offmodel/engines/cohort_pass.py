@@ -90,9 +90,26 @@ def _called(term: str) -> str:
 
 
 def passes_of(entries: Sequence[Entry], limit: Limit, *, padded: bool) -> list[list[Entry]]:
-    """Split the sequences of a step into passes, each sorted by member."""
-    parts = micro_batches([len(e.example.ids) for e in entries], limit, padded=padded)
-    return [sorted((entries[i] for i in part), key=lambda e: e.row) for part in parts]
+    """Split the sequences of a step into passes, each sorted by member.
+
+    Where there is padding, rows of like length share a pass. Else members stay together: a pass then reads few members'
+    adapters, each for many tokens.
+    """
+    if padded:
+        parts = micro_batches([len(e.example.ids) for e in entries], limit, padded=True)
+        return [sorted((entries[i] for i in part), key=lambda e: e.row) for part in parts]
+    passes: list[list[Entry]] = []
+    used = 0
+    for entry in sorted(entries, key=lambda e: e.row):
+        length = len(entry.example.ids)
+        rows = len(passes[-1]) + 1 if passes else 1
+        if passes and used + length <= limit.tokens and (limit.rows is None or rows <= limit.rows):
+            passes[-1].append(entry)
+            used += length
+        else:
+            passes.append([entry])
+            used = length
+    return passes
 
 
 def _forward(
@@ -108,11 +125,13 @@ def _forward(
     weights_N = (targets.weights_N.double() / totals_N).to(body.master)
     ids_N, weights_N, bins_N = (send(x, body.device) for x in (targets.ids_N, weights_N, bins_N))
     here = Targets(ids_N, weights_N, bins_N, bank.used)
-    lengths = [0] * bank.used
+    first, behind = part[0].row, part[-1].row + 1
+    lengths = [0] * (behind - first)
     for e in part:
-        lengths[e.row] += ids_T.shape[1] if padded else len(e.example.ids)
+        lengths[e.row - first] += ids_T.shape[1] if padded else len(e.example.ids)
     way = right_way(body.device, body.compute)
-    segments = segments_of(lengths, list(scales), way, body.device, body.compute)
+    segments = segments_of(lengths, list(scales[first:behind]), way, body.device, body.compute)
+    bank.window = slice(first, behind)
     terms = [_TERMS[n] for n in names]
     with autocast(body):
         bank.segments = None
