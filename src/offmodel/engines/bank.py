@@ -1,6 +1,6 @@
 """The adapters of a cohort in one piece of memory, and the linear layers that read them there.
 
-    K members (rows in use or of a pass), C capacity, P numbers of a member, R largest rank, D inputs, O outputs of a layer
+    K members (rows in use or of a pass), C capacity, P numbers of a member, R largest rank, D inputs, O outputs
 
 Row k holds member k's adapter; a smaller rank is filled up with zeros, whose gradients are zero too. Optimizers work on
 rows, layers on views through all rows. This module refuses to know examples and schedules. Invariant: a row's values
