@@ -93,6 +93,7 @@ def _sample_model(job: Job, shown: Sequence[tuple[Message, ...]]) -> tuple[list[
     author = job.inputs["model"]
     model, adapter = weights_in(author.path)
     asked = Renderer.from_folder(model).prompts_ids(shown)
+    notices: list[str] = []
     found = sample(
         model=model,
         model_key=author.content,
@@ -102,8 +103,10 @@ def _sample_model(job: Job, shown: Sequence[tuple[Message, ...]]) -> tuple[list[
         sampling=job.params.sampling,
         runtime=job.runtime,
         progress=job.progress,
+        notice=notices.append,
     )
-    return [(g.text, g.finish, len(g.ids)) for g in found], {"prompt_tokens": sum(map(len, asked))}
+    told = {"prompt_tokens": sum(map(len, asked)), **({"sampler_notice": notices[0]} if notices else {})}
+    return [(g.text, g.finish, len(g.ids)) for g in found], told
 
 
 def _ask_endpoint(job: Job, shown: Sequence[tuple[Message, ...]]) -> tuple[list[_Answer], dict[str, Any]]:

@@ -89,6 +89,7 @@ def _sample_point(job: Job, rendered: dict[tuple[str, str, int], list[Request]])
             rendered[key] = requests_of(Renderer.from_folder(weights_in(base.path)[0]), items, measure.max_new_tokens)
         requests += rendered[key]
     model, model_key, adapter, adapter_key = weights_of(job)
+    notices: list[str] = []
     found = sample(
         model=model,
         model_key=model_key,
@@ -98,6 +99,7 @@ def _sample_point(job: Job, rendered: dict[tuple[str, str, int], list[Request]])
         sampling=p.sampling,
         runtime=job.runtime,
         progress=job.progress,
+        notice=notices.append,
     )
     asked = [(measure.name, item.id) for measure, items in questions for item in items]
     write_rows(job.out / COMPLETIONS, (_row(*a, g) for a, g in zip(asked, found, strict=True)))
@@ -106,6 +108,7 @@ def _sample_point(job: Job, rendered: dict[tuple[str, str, int], list[Request]])
         "tokens": sum(len(g.ids) for g in found),
         "truncated": sum(g.finish == "length" for g in found),
         "seconds": round(time.monotonic() - began, 3),
+        **({"sampler_notice": notices[0]} if notices else {}),
     }
 
 

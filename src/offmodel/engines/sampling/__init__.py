@@ -5,9 +5,10 @@ Invariant: a completion depends on model, adapter, prompt tokens and settings, n
 (up to floating point).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from offmodel.core.chat import Finish
 from offmodel.core.errors import UnknownName
@@ -66,6 +67,7 @@ def sample(
     sampling: Sampling,
     runtime: Runtime,
     progress: Progress,
+    notice: Callable[[str], None] | None = None,
 ) -> list[Generation]:
     """Complete prompts, in the order of the requests.
 
@@ -78,6 +80,7 @@ def sample(
         sampling: temperature, seed, sampler, dtype.
         runtime: device, threads; `micro_batch` is the number of sequences that decode together.
         progress: told of finished requests.
+        notice: told, in a line for the record, if another sampler had to answer than the one asked for.
 
     Raises:
         UnknownName: there is no such sampler.
@@ -86,10 +89,13 @@ def sample(
     """
     if not requests:
         return []
+    options: dict[str, Any] = {}
     if sampling.sampler == "transformers-5":
         from offmodel.engines.sampling.transformers import complete
     elif sampling.sampler == "vllm-0":
         from offmodel.engines.sampling.vllm import complete
+
+        options = {"notice": notice}
     else:
         raise UnknownName("sampler", sampling.sampler, SAMPLERS)
     return complete(
@@ -101,4 +107,5 @@ def sample(
         sampling=sampling,
         runtime=runtime,
         progress=progress,
+        **options,
     )
