@@ -1,58 +1,32 @@
-"""Sampling on one GPU, side by side: our sampler with and without CUDA graphs, and transformers' `generate`.
+"""Sampling on one GPU, side by side: ours with and without CUDA graphs, `generate`, and vLLM driven by hand.
 
-A random model of Qwen2.5-0.5B's shape: the speed is that of the real one, no weights are needed. Medians of repeats
-after a warm-up; all prompts run to the limit. Also checked: a replayed graph gives the tokens that the same step gives
-when it is launched kernel by kernel.
+A random model of Qwen2.5-0.5B's shape: the speed is that of the real one, no weights are needed. All prompts run to the
+limit; medians of repeats after a warm-up; vLLM's start is timed apart. Each row is printed and written at once. Also
+checked: a replayed graph gives the tokens that the same step gives when it is launched kernel by kernel. Whether our
+sampler and vLLM say the same is `gpu_vllm.py`'s question, which needs trained weights.
 
-    PYTHONPATH=src python benchmarks/gpu_sampling.py --out benchmarks/results/gpu_sampling.json
+    PYTHONPATH=src python benchmarks/gpu_sampling.py --out benchmarks/results/gpu_sampling.json --limit 420
     PYTHONPATH=src python benchmarks/gpu_sampling.py --toy          # a dry run on a CPU
 """
 
 import argparse
-import json
-import shutil
-import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from bench import Rows, median
+from shapes import HALF_BILLION, TOY, build
 
-from offmodel import pocket
 from offmodel.engines.sampling import Request, Sampling, loaded, sample
-from offmodel.engines.sampling import transformers as engine
 from offmodel.engines.sampling.decoder import Decoder
 from offmodel.store.recipe import Runtime
 
-SHAPE = {
-    "vocab_size": 151936,
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 4096,
-    "tie_word_embeddings": True,
-}
-TOY = SHAPE | {
-    "vocab_size": 400,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-}
-
-
-def build(folder: Path, shape: dict) -> Path:
-    """A random model with the pocket student's tokenizer, which is asked for nothing but its stop tokens."""
-    shutil.copytree(Path(pocket.__file__).parent / "student", folder)
-    (folder / "model.safetensors").unlink()
-    torch.manual_seed(0)
-    Qwen2ForCausalLM(Qwen2Config(**shape, eos_token_id=3)).to(torch.bfloat16).save_pretrained(folder)
-    return folder
+GREEDY = Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="bfloat16")
 
 
 def requests(n: int, limit: int, vocabulary: int) -> list[Request]:
@@ -65,40 +39,129 @@ def requests(n: int, limit: int, vocabulary: int) -> list[Request]:
 def ours(folder: Path, asked: list[Request], device: str) -> list[tuple[int, ...]]:
     """Our sampler's tokens."""
     got = sample(
-        model=folder, model_key="bench", adapter=None, adapter_key=None, requests=asked, runtime=Runtime(device=device),
-        sampling=Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="bfloat16"),
-        progress=lambda fraction, text="": None,
+        model=folder, model_key="bench", adapter=None, adapter_key=None, requests=asked, sampling=GREEDY,
+        runtime=Runtime(device=device), progress=lambda fraction, text="": None,
     )  # fmt: skip
     return [g.ids for g in got]
 
 
-def generated(folder: Path, asked: list[Request], device: str) -> tuple[float, list[tuple[int, ...]]]:
-    """Seconds and tokens of `generate`, left-padded, in one batch."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map={"": device})
+def timed(device: str, repeats: int, work: Callable[[], list[Any]]) -> tuple[list[float], list[Any]]:
+    """Seconds of repeats after one that is not counted, and the last result."""
+    result = work()
+    seconds = []
+    for _ in range(repeats):
+        torch.cuda.synchronize() if device == "cuda" else None
+        start = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - start)
+    return seconds, result
+
+
+def speed(seconds: list[float], tokens: int) -> dict[str, Any]:
+    """Columns of a row."""
+    took = median(seconds)
+    peak = {"peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 1)} if torch.cuda.is_available() else {}
+    return {
+        "seconds": took,
+        "tokens": tokens,
+        "tokens_per_second": round(tokens / took),
+        "repeats": len(seconds),
+    } | peak
+
+
+def graphed(folder: Path, asked: list[Request], device: str, repeats: int, *, compare: bool) -> dict[str, Any]:
+    """Our sampler, and how many of its answers are those of steps launched kernel by kernel."""
+    _clear(device)
+    seconds, tokens = timed(device, repeats, lambda: ours(folder, asked, device))
+    found = speed(seconds, sum(map(len, tokens)))
+    if compare:
+        plain = Decoder._capture
+        Decoder._capture = lambda *_: None  # type: ignore[method-assign]
+        loaded.forget()
+        began = time.perf_counter()
+        eager = ours(folder, asked, device)
+        found["seconds_without_graphs_with_start"] = round(time.perf_counter() - began, 1)
+        Decoder._capture = plain  # type: ignore[method-assign]
+        found["same_without_graphs"] = sum(a == b for a, b in zip(tokens, eager, strict=True)) / len(asked)
+    loaded.forget()
+    return found
+
+
+def generated(folder: Path, asked: list[Request], device: str, repeats: int) -> dict[str, Any]:
+    """Transformers' `generate`, left-padded, in one batch."""
+    from transformers import AutoModelForCausalLM
+
+    _clear(device)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(device)
     width = max(len(r.ids) for r in asked)
-    ids = torch.zeros(len(asked), width, dtype=torch.int64, device=device)
+    ids = torch.zeros(len(asked), width, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, m, r in zip(ids, mask, asked, strict=True):
         row[-len(r.ids) :] = torch.tensor(r.ids)
         m[-len(r.ids) :] = 1
-    limit = asked[0].max_new_tokens
+    ids, mask, limit = ids.to(device), mask.to(device), asked[0].max_new_tokens
     model.generation_config.eos_token_id = None
-    start = time.perf_counter()
-    out = model.generate(ids, attention_mask=mask, max_new_tokens=limit, min_new_tokens=limit, do_sample=False)
-    seconds = time.perf_counter() - start
-    return seconds, [tuple(r) for r in out[:, width:].tolist()]
+    options = {"max_new_tokens": limit, "min_new_tokens": limit, "do_sample": False}
+    seconds, out = timed(
+        device, repeats, lambda: model.generate(ids, attention_mask=mask, **options)[:, width:].tolist()
+    )
+    return speed(seconds, sum(map(len, out)))
 
 
-def clocked(repeats: int, work) -> tuple[float, list]:
-    """Median seconds of repeats after one that is not counted, and the last result."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        torch.cuda.synchronize() if torch.cuda.is_available() else None
-        start = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), result
+def by_hand(folder: Path, sizes: list[tuple[int, int]], vocabulary: int, repeats: int, rows: Rows) -> dict[str, Any]:
+    """What vLLM's own documentation does: default settings, compilation included."""
+    import vllm
+
+    _clear("cuda")
+    began = time.perf_counter()
+    llm = vllm.LLM(model=str(folder), dtype="bfloat16", seed=0, max_model_len=4096, gpu_memory_utilization=0.85)
+    start = time.perf_counter() - began
+    for n, limit in sizes:
+        asked = requests(n, limit, vocabulary)
+        prompts = [{"prompt_token_ids": list(r.ids)} for r in asked]
+        params = vllm.SamplingParams(temperature=0.0, max_tokens=limit, ignore_eos=True, detokenize=False)
+
+        def work(prompts: Any = prompts, params: Any = params) -> list[Any]:
+            llm.reset_prefix_cache()  # else the repeats would find their prompts
+            return llm.generate(prompts, params, use_tqdm=False)
+
+        seconds, out = timed("cuda", repeats, work)
+        tokens = sum(len(o.outputs[0].token_ids) for o in out)
+        rows.add(name="vLLM by hand", n=n, limit=limit, **speed(seconds, tokens))
+    llm.llm_engine.engine_core.shutdown()
+    return {"start_s": round(start, 1)}
+
+
+def profiled(folder: Path, asked: list[Request], device: str) -> dict[str, Any]:
+    """What our sampler's time goes to: kernels by their own time over a whole call after a warm-up."""
+    from torch.profiler import ProfilerActivity, profile
+
+    _clear(device)
+    ours(folder, asked, device)
+    with profile(activities=[ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == "cuda" else [])) as watch:
+        began = time.perf_counter()
+        ours(folder, asked, device)
+        wall = time.perf_counter() - began
+    named: dict[str, list[float]] = {}
+    for e in watch.events():
+        if "CUDA" in str(e.device_type):
+            named.setdefault(e.name[:90], []).append((e.time_range.end - e.time_range.start) / 1000)
+    top = sorted(((n, round(sum(v), 2), len(v)) for n, v in named.items()), key=lambda x: -x[1])[:18]
+    loaded.forget()
+    return {
+        "n": len(asked),
+        "steps": asked[0].max_new_tokens,
+        "wall_ms_profiled": round(1000 * wall, 1),
+        "device_ms": round(sum(map(sum, named.values())), 1),
+        "top_kernels_ms_calls": top,
+    }
+
+
+def _clear(device: str) -> None:
+    loaded.forget()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def main() -> int:
@@ -107,43 +170,33 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=420.0, help="seconds; no row is begun that may not fit")
     args = parser.parse_args()
-    device = "cpu" if args.toy else "cuda"
-    shape, sizes = (TOY, ((8, 16), (16, 16))) if args.toy else (SHAPE, ((256, 256), (1024, 256), (3000, 256)))
-    rows, same = [], True
+    device, shape = ("cpu", TOY) if args.toy else ("cuda", HALF_BILLION)
+    sizes = [(8, 16), (16, 16)] if args.toy else [(256, 256), (1024, 256)]
+    rows = Rows(args.out, device=device, limit=args.limit, shape=shape)
     with TemporaryDirectory() as temporary:
         folder = build(Path(temporary) / "model", shape)
         for n, limit in sizes:
-            asked = requests(n, limit, shape["vocab_size"])
-            loaded.forget()
-            seconds, tokens = clocked(args.repeats, lambda asked=asked: ours(folder, asked, device))
-            made = sum(map(len, tokens))
-            rows.append({"sampler": "offmodel", "n": n, "limit": limit, "seconds": seconds, "tokens": made})
-            plain = Decoder._capture
-            Decoder._capture = lambda *_: None
-            loaded.forget()
-            seconds, eager = clocked(1, lambda asked=asked: ours(folder, asked, device))
-            Decoder._capture = plain
-            rows.append({"sampler": "offmodel, no graphs", "n": n, "limit": limit, "seconds": seconds, "tokens": made})
-            equal = sum(a == b for a, b in zip(tokens, eager, strict=True)) / n
-            rows[-2]["same_as_no_graphs"] = equal
-            same &= equal >= 0.95
-            loaded.forget()
-            if n <= 1024:
-                seconds, other = generated(folder, asked, device)
-                made = sum(map(len, other))
-                rows.append({"sampler": "generate", "n": n, "limit": limit, "seconds": seconds, "tokens": made})
-                torch.cuda.empty_cache() if device == "cuda" else None
-    for row in rows:
-        row["tokens_per_second"] = round(row["tokens"] / row["seconds"])
-        print(row)
-    if args.out:
-        machine = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-        facts = {"machine": machine, "torch": torch.__version__, "command": " ".join(sys.argv), "rows": rows}
-        args.out.write_text(json.dumps(facts, indent=1) + "\n")
-    return 0 if same else 1
+            asked, about = requests(n, limit, shape["vocab_size"]), {"n": n, "limit": limit}
+            work = lambda asked=asked, n=n: graphed(folder, asked, device, args.repeats, compare=n == sizes[0][0])  # noqa: E731
+            rows.measure("offmodel", lambda about=about, work=work: about | work(), needs=25)
+        for n, limit in sizes:
+            asked, about = requests(n, limit, shape["vocab_size"]), {"n": n, "limit": limit}
+            once = 1 if n > 256 else args.repeats
+            rows.measure(
+                "generate",
+                lambda asked=asked, about=about, once=once: about | generated(folder, asked, device, once),
+                needs=60,
+            )
+        asked = requests(sizes[-1][0], 8 if args.toy else 32, shape["vocab_size"])
+        rows.measure("profile", lambda: profiled(folder, asked, device), needs=20)
+        if device == "cuda":
+            work = lambda: by_hand(folder, sizes, shape["vocab_size"], args.repeats, rows)  # noqa: E731
+            rows.measure("vLLM's start", work, needs=60)
+    same = [r["same_without_graphs"] for r in rows.found["rows"] if "same_without_graphs" in r]
+    return 0 if all(s >= 0.95 for s in same) else 1
 
 
 if __name__ == "__main__":
-    assert engine.Decoder is Decoder
     sys.exit(main())

@@ -1,0 +1,217 @@
+"""Do our two samplers say the same, and does a model written over another in vLLM's engine answer as a fresh one?
+
+On one GPU with vLLM 0.24, with the packaged pocket models (trained weights, whose answers mean something), an adapter
+trained here in seconds, and a random model of Qwen2.5-0.5B's shape for speed. Each row is printed and written at once.
+The samplers agree if at least 95 % of greedy answers are the same and log-probabilities of tokens differ by bf16 noise.
+
+    PYTHONPATH=src python benchmarks/gpu_vllm.py --out benchmarks/results/gpu_vllm.json --limit 540
+    PYTHONPATH=src python benchmarks/gpu_vllm.py --toy      # on a CPU: both sides are the transformers sampler
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from bench import Rows
+from gpu_sampling import requests
+from gpu_training import SETTINGS
+from shapes import HALF_BILLION, TOY, build, examples
+
+from offmodel.engines.rendering import Renderer
+from offmodel.engines.sampling import Generation, Request, Sampling, loaded, sample, vllm
+from offmodel.engines.sft import Lora, train
+from offmodel.pocket.world import chat_prompts, math_items, model_folder
+from offmodel.store.recipe import Runtime
+
+PLAIN = Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="bfloat16")
+
+
+def ask(
+    model: Path, asked: list[Request], sampling: Sampling, device: str, adapter: Path | None = None
+) -> list[Generation]:
+    """Answers; a fallback is a failure here."""
+    notices: list[str] = []
+    found = sample(
+        model=model, model_key=str(model), adapter=adapter, adapter_key=adapter and str(adapter), requests=asked,
+        sampling=sampling, runtime=Runtime(device=device), progress=lambda *_: None, notice=notices.append,
+    )  # fmt: skip
+    if notices:
+        raise RuntimeError(notices[0])
+    return found
+
+
+def questions(folder: Path, n: int) -> list[Request]:
+    """Chat and arithmetic prompts of the pocket world."""
+    from offmodel.core.chat import user
+
+    texts = [m["messages"][0]["content"] for m in math_items(n=n // 2, seed=5, split="eval")]
+    shown = [user(t) for t in texts] + [p.messages for p in chat_prompts(n=n - n // 2, seed=5, split="eval")]
+    return [Request(tuple(ids), 64) for ids in Renderer.from_folder(folder).prompts_ids(shown)]
+
+
+def same(a: list[Generation], b: list[Generation]) -> float:
+    """Share of equal answers."""
+    return sum(x.ids == y.ids for x, y in zip(a, b, strict=True)) / len(a)
+
+
+def adapter_for(folder: Path, asked: list[Request], answers: list[Generation], work: Path, device: str) -> Path:
+    """A short LoRA training on shuffled answers, so that the adapter changes what is said."""
+    from offmodel.engines.rendering import Example
+
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(asked))
+    data = []
+    for i, j in enumerate(order):
+        ids = [*asked[i].ids, *answers[j].ids, Renderer.from_folder(folder).stop_ids[0]]
+        data.append(Example(np.array(ids, np.int32), np.arange(len(ids)) >= len(asked[i].ids)))
+    lora = Lora(rank=16, alpha=32, targets="all-linear")
+    sft = replace(SETTINGS, steps=30, checkpoints=(30,), lora=lora, learning_rate=1e-3)
+    (work / "scratch").mkdir(parents=True)
+    train(
+        model=folder, adapter=None, examples=data, sft=sft, out=work / "out", scratch=work / "scratch",
+        runtime=Runtime(device=device), progress=lambda *_: None,
+    )  # fmt: skip
+    return work / "out" / "step-00030"
+
+
+@torch.inference_mode()
+def log_probabilities(folder: Path, asked: list[Request], device: str) -> dict[str, float]:
+    """Log-probabilities of vLLM's greedy tokens, by vLLM and by transformers, both in bfloat16."""
+    from transformers import AutoModelForCausalLM
+
+    llm = vllm._RUNNING[0].llm
+    params = vllm._vllm().SamplingParams(temperature=0.0, max_tokens=32, logprobs=1, ignore_eos=True, detokenize=False)
+    outputs = llm.generate([{"prompt_token_ids": list(r.ids)} for r in asked], params, use_tqdm=False)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(device)
+    apart = []
+    for request, output in zip(asked, outputs, strict=True):
+        tokens = list(output.outputs[0].token_ids)
+        theirs = [step[t].logprob for step, t in zip(output.outputs[0].logprobs, tokens, strict=True)]
+        ids = torch.tensor([[*request.ids, *tokens]], device=device)
+        logits = model(input_ids=ids, use_cache=False).logits[0, len(request.ids) - 1 : -1].float()
+        ours = logits.log_softmax(-1).gather(1, torch.tensor(tokens, device=device)[:, None])[:, 0]
+        apart += (ours.cpu() - torch.tensor(theirs)).abs().tolist()
+    return {"tokens": len(apart), "mean_difference": round(float(np.mean(apart)), 5), "largest": round(max(apart), 4)}
+
+
+def fresh(sampler: Sampling) -> None:
+    """Nothing is loaded."""
+    loaded.forget()
+    if sampler.sampler == "vllm-0":
+        vllm.forget()
+
+
+@dataclass
+class Checks:
+    """What the rows share: `served` is the sampler under test, `alone` what engines with one model said."""
+
+    served: Sampling
+    device: str
+    work: Path
+    student: Path
+    teacher: Path
+    asked: list[Request]
+    alone: dict[Path, list[Generation]] = field(default_factory=dict)
+
+    def agreement(self) -> dict[str, Any]:
+        """Greedy answers of both samplers."""
+        began = time.perf_counter()
+        fresh(self.served)
+        self.alone[self.student] = ask(self.student, self.asked, self.served, self.device)
+        start = time.perf_counter() - began
+        plain = ask(self.student, self.asked, PLAIN, self.device)
+        return {
+            "n": len(self.asked),
+            "same": same(self.alone[self.student], plain),
+            "seconds_with_start": round(start, 1),
+        }
+
+    def reload(self) -> dict[str, Any]:
+        """The teacher over the student and back, beside a fresh engine of the teacher."""
+        began = time.perf_counter()
+        second = ask(self.teacher, self.asked, self.served, self.device)
+        took = time.perf_counter() - began
+        third = ask(self.student, self.asked, self.served, self.device)
+        fresh(self.served)
+        self.alone[self.teacher] = ask(self.teacher, self.asked, self.served, self.device)
+        return {
+            "teacher_as_in_a_fresh_engine": same(second, self.alone[self.teacher]),
+            "student_again_as_before": same(third, self.alone[self.student]),
+            "models_say_the_same": same(self.alone[self.student], self.alone[self.teacher]),
+            "reload_and_answer_s": round(took, 2),
+        }
+
+    def adapters(self) -> dict[str, Any]:
+        """An adapter of ours in both samplers."""
+        before = self.alone[self.student]
+        adapter = adapter_for(self.student, self.asked, before, self.work / "adapter", self.device)
+        there, plain = (ask(self.student, self.asked, s, self.device, adapter) for s in (self.served, PLAIN))
+        return {"same": same(there, plain), "as_without_adapter": same(there, before)}
+
+    def speed(self, folder: Path, vocabulary: int, sizes: list[tuple[int, int]], *, adapter: bool) -> dict[str, Any]:
+        """Tokens a second of our use of vLLM; the first call of a size is the warm-up, and holds the engine's start."""
+        fresh(self.served)
+        path = self._untrained(folder, vocabulary) if adapter else None
+        found: dict[str, Any] = {}
+        for n, limit in sizes:
+            prompts = requests(n, limit, vocabulary)
+            for part in ("first_s", "seconds"):
+                # Another last token, so that no prompt is found whole in the prefix cache.
+                prompts = [Request((*r.ids[:-1], 11 + len(found)), limit) for r in prompts]
+                began = time.perf_counter()
+                answers = ask(folder, prompts, self.served, self.device, path)
+                found[f"{part} {n}x{limit}"] = round(time.perf_counter() - began, 2)
+            made = sum(len(g.ids) for g in answers)
+            found[f"tokens_per_second {n}x{limit}"] = round(made / found[f"seconds {n}x{limit}"])
+        return found
+
+    def _untrained(self, folder: Path, vocabulary: int) -> Path:
+        """An adapter after two steps."""
+        here = self.work / "speed"
+        (here / "scratch").mkdir(parents=True)
+        train(
+            model=folder, adapter=None, examples=examples(32, vocabulary), out=here / "out", scratch=here / "scratch",
+            sft=replace(SETTINGS, steps=2, checkpoints=(2,)), runtime=Runtime(device=self.device),
+            progress=lambda *_: None,
+        )  # fmt: skip
+        return here / "out" / "step-00002"
+
+
+def main() -> int:
+    """Measure; 1 if samplers disagree or a reloaded engine answers otherwise than a fresh one."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--limit", type=float, default=540.0, help="seconds; no row is begun that may not fit")
+    parser.add_argument("--toy", action="store_true")
+    args = parser.parse_args()
+    toy, device = args.toy, "cpu" if args.toy else "cuda"
+    served = PLAIN if toy else replace(PLAIN, sampler="vllm-0")
+    rows = Rows(args.out, device=device, limit=args.limit)
+    shape, sizes = (TOY, [(8, 16)]) if toy else (HALF_BILLION, [(256, 256), (1024, 256)])
+    student, teacher = model_folder("student"), model_folder("teacher")
+    with TemporaryDirectory() as temporary:
+        work, asked = Path(temporary), questions(student, 24 if toy else 256)
+        checks = Checks(served, device, work, student, teacher, asked)
+        rows.measure("samplers agree", checks.agreement, needs=60)
+        if not toy:
+            rows.measure("log-probabilities", lambda: log_probabilities(student, asked[:64], device), needs=10)
+        rows.measure("reload", checks.reload, needs=60)
+        rows.measure("adapters", checks.adapters, needs=60)
+        big, words = build(work / "big", shape), shape["vocab_size"]
+        rows.measure("speed", lambda: checks.speed(big, words, sizes, adapter=False), needs=90)
+        rows.measure("speed, adapter of rank 64", lambda: checks.speed(big, words, sizes, adapter=True), needs=90)
+        fresh(served)
+    wanted = ("same", "teacher_as_in_a_fresh_engine", "student_again_as_before")
+    shares = [r[name] for r in rows.found["rows"] for name in wanted if name in r]
+    failed = [r["name"] for r in rows.found["rows"] if "failed" in r]
+    return 0 if not failed and all(s >= 0.95 for s in shares) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
