@@ -82,12 +82,13 @@ def _sampled_until(facts: dict[str, object], training: Recipe, cell: Cell) -> in
 
 def method_costs(results: Results, store: Store) -> PlainTable:
     """A line a method: means over pairs and seeds of the checkpoints that its blind rule picks."""
-    gates: dict[str, Recipe] = {s.pair: s.gate for s in results.study.sides}
+    # Every pair's, since a homologous model may be another pair's organism.
+    gates = [s.gate for s in results.study.sides]
     costs: defaultdict[str, list[Cost]] = defaultdict(list)
     cells = dict(zip(map(id, results.points), results.cells, strict=True))
     for record in results.picked:
         cell = cells[id(record)]
-        cost = cost_of(cell, dict(record.tokens_by_author), record.untrusted_share, [gates[cell.pair]], store)
+        cost = cost_of(cell, dict(record.tokens_by_author), record.untrusted_share, gates, store)
         costs[record.method].append(cost)
     rows = [_row(method, found) for method, found in costs.items()]
     note = (
