@@ -266,7 +266,11 @@ def _legend(figure: "Figure", analysis: Analysis, styles: dict[str, tuple[str, s
         marks.append(Line2D([], [], color=QUIET, marker="o", mfc="none", ms=10, lw=0, label="picked blind"))
     if picks:
         marks.append(Line2D([], [], lw=0, marker="$12$", color=QUIET, ms=10, label="training steps"))
-    columns = max(1, min(len(marks), int(figure.get_figwidth() / 1.85)))
+    # Inches a column: the longest name at this font, and its mark.
+    longest = max(len(str(m.get_label())) for m in marks)
+    columns = max(1, min(len(marks), int(figure.get_figwidth() / max(1.85, 0.5 + 0.06 * longest))))
+    # More rows than a few would be taken from the panels.
+    figure.set_figheight(figure.get_figheight() + 0.17 * max(0, -(-len(marks) // columns) - 3))
     figure.legend(handles=marks, loc="outside upper center", ncols=columns, columnspacing=1.6)
 
 
