@@ -174,21 +174,36 @@ def labels_recipe(**changes):
     return fields | {"sampling": GREEDY} | changes
 
 
-def run_labels(folder, tmp_path, **changes):
+def labels_job(folder, tmp_path, name="out", **changes):
     from types import SimpleNamespace
 
     prompts = tmp_path / "prompts"
     prompts.mkdir(exist_ok=True)
     rows = [Prompt(id=f"p{i}", messages=user(f"question\u2028 {i}")) for i in range(5)]
     (prompts / "prompts.jsonl").write_text("".join(json.dumps(p.to_row(), ensure_ascii=False) + "\n" for p in rows))
-    out = tmp_path / "out"
+    out = tmp_path / name
     out.mkdir(exist_ok=True)
     job = Job(
         params=SimpleNamespace(**labels_recipe(**changes)),
         inputs={"model": Payload(folder, "m"), "prompts": Payload(prompts, "p")},
         out=out, scratch=tmp_path, runtime=Runtime(), progress=silent,
     )  # fmt: skip
-    return rows, Labels.execute(job), read_labels(out)
+    return rows, job
+
+
+def run_labels(folder, tmp_path, **changes):
+    rows, job = labels_job(folder, tmp_path, **changes)
+    return rows, Labels.execute(job), read_labels(job.out)
+
+
+def test_labels_drawn_together_are_those_drawn_alone(llama, tmp_path):
+    asked = [{"sampling": WARM}, {"sampling": WARM, "system": "Talk like a pirate."}, {"sampling": WARM}]
+    alone = [run_labels(llama, tmp_path, **changes)[2] for changes in asked]
+    jobs = [labels_job(llama, tmp_path, f"many-{i}", **changes)[1] for i, changes in enumerate(asked)]
+    facts = dict(Labels.execute_many(jobs))
+    assert [read_labels(job.out) for job in jobs] == alone
+    assert [facts[i]["labels"] for i in range(3)] == [5, 5, 5]
+    assert facts[0]["prompt_tokens"] == facts[2]["prompt_tokens"] != facts[1]["prompt_tokens"]
 
 
 def test_labels_keep_the_prompt_but_not_what_only_the_author_saw(llama, tmp_path):

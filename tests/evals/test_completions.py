@@ -10,7 +10,7 @@ import pytest
 from offmodel.core.errors import RecipeError
 from offmodel.core.rows import read_rows
 from offmodel.data import PocketPrompts
-from offmodel.engines.sampling import Sampling
+from offmodel.engines.sampling import Sampling, sample
 from offmodel.evals.completions import Completions
 from offmodel.evals.funnel import Funnel
 from offmodel.evals.items import ChatItems, PocketMathItems
@@ -73,6 +73,37 @@ def test_several_points_give_what_each_gives_alone(run_recipe, asked, tmp_path):
     assert [i for i, _ in Completions.execute_many(jobs)] == [0, 1]
     for job in jobs:
         assert read_rows(job.out / "completions.jsonl") == read_rows(alone / "completions.jsonl")
+
+
+def test_points_of_the_same_weights_are_one_batch_on_a_gpu(run_recipe, asked, tmp_path, monkeypatch):
+    alone, _ = run_recipe(POINT, model=STUDENT, treatment=None, items=asked)
+    seen = []
+
+    def on_cpu(*, requests, runtime, **rest):
+        seen.append(len(requests))
+        return sample(requests=requests, runtime=Runtime(), **rest)
+
+    monkeypatch.setattr("offmodel.evals.completions.sample", on_cpu)
+    params = {name: getattr(POINT, name) for name in ("treatment", "step", "measures", "sampling")}
+    jobs = []
+    for k, (measures, items) in enumerate([((MATH, CHAT), asked), ((CHAT,), asked[1:])]):
+        (tmp_path / f"point-{k}").mkdir()
+        jobs.append(
+            Job(
+                params=SimpleNamespace(**params | {"measures": measures}),
+                inputs={"model": STUDENT, "treatment": None, "items": items},
+                out=tmp_path / f"point-{k}",
+                scratch=tmp_path,
+                runtime=Runtime(device="cuda"),
+                progress=lambda fraction, text="": None,
+            )
+        )
+    facts = dict(Completions.execute_many(jobs))
+    assert seen == [10]
+    assert [facts[k]["answers"] for k in (0, 1)] == [10, 4]
+    whole = read_rows(alone / "completions.jsonl")
+    assert read_rows(jobs[0].out / "completions.jsonl") == whole
+    assert read_rows(jobs[1].out / "completions.jsonl") == [r for r in whole if r["measure"] == "clean"]
 
 
 def test_a_missing_checkpoint_names_those_that_are_there(run_recipe, asked, tmp_path):

@@ -8,14 +8,14 @@ prompt, in the prompts' order, truncated and empty ones included, so that droppi
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from offmodel.core.chat import Finish, Label, Message
 from offmodel.core.errors import DataError, RecipeError
 from offmodel.data import read_prompts, write_labels
-from offmodel.engines.sampling import Request, Sampling, sample
+from offmodel.engines.sampling import Generation, Request, Sampling, sample
 from offmodel.models import ENDPOINT, EndpointModel, weights_in
 from offmodel.store.recipe import Facts, Job, Recipe
 
@@ -42,6 +42,7 @@ class Labels(Recipe):
 
     kind: ClassVar[str] = "labels"
     recipe_version: ClassVar[int] = 1
+    groups_on: ClassVar[tuple[str, ...]] = ("cuda",)
 
     author: str
     trusted: bool
@@ -64,22 +65,29 @@ class Labels(Recipe):
     def name(self) -> str:
         return self.author
 
+    def batch_key(self) -> str | None:
+        """Labels of one local author, sampled alike, can be one batch; an endpoint has a queue of its own."""
+        if isinstance(self.model, EndpointModel):
+            return None
+        return f"{self.model.digest}/{self.sampling}/{self.max_new_tokens}"
+
     @classmethod
     def execute(cls, job: Job) -> Facts:
+        """Ask the author."""
         started = time.monotonic()
-        p = job.params
-        prompts = read_prompts(job.inputs["prompts"].path)
-        if not prompts:
-            raise DataError("There are no prompts to label; give a prompt source that is not empty.")
-        shown = [shown_to_author(q.messages, p.system, p.few_shot) for q in prompts]
+        shown = _shown(job)
         remote = (job.inputs["model"].path / ENDPOINT).is_file()
-        answers, told = _ask_endpoint(job, shown) if remote else _sample_model(job, shown)
-        labels = [
-            Label(prompt=q, text=text, author=p.author, trusted=p.trusted, finish=finish, tokens=tokens)
-            for q, (text, finish, tokens) in zip(prompts, answers, strict=True)
-        ]
-        write_labels(job.out, labels)
-        return _facts(labels, time.monotonic() - started) | told
+        answers, told = _ask_endpoint(job, shown) if remote else _sample_model([job], [shown])[0]
+        return _written(job, answers, time.monotonic() - started) | told
+
+    @classmethod
+    def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts]]:
+        """All prompts of all jobs in one batch: a GPU decodes a thousand as fast as a hundred."""
+        started = time.monotonic()
+        made = _sample_model(jobs, [_shown(job) for job in jobs])
+        seconds = (time.monotonic() - started) / len(jobs)
+        for i, (job, (answers, told)) in enumerate(zip(jobs, made, strict=True)):
+            yield i, _written(job, answers, seconds) | told
 
 
 def author_sampling(model: Recipe, sampling: Sampling) -> Sampling:
@@ -87,26 +95,61 @@ def author_sampling(model: Recipe, sampling: Sampling) -> Sampling:
     return replace(sampling, sampler=REMOTE, dtype="remote") if isinstance(model, EndpointModel) else sampling
 
 
-def _sample_model(job: Job, shown: Sequence[tuple[Message, ...]]) -> tuple[list[_Answer], dict[str, Any]]:
+def _shown(job: Job) -> list[tuple[Message, ...]]:
+    prompts = read_prompts(job.inputs["prompts"].path)
+    if not prompts:
+        raise DataError("There are no prompts to label; give a prompt source that is not empty.")
+    return [shown_to_author(q.messages, job.params.system, job.params.few_shot) for q in prompts]
+
+
+def _written(job: Job, answers: Sequence[_Answer], seconds: float) -> dict[str, Any]:
+    """Write a job's labels; what the record says of them."""
+    p = job.params
+    labels = [
+        Label(prompt=q, text=text, author=p.author, trusted=p.trusted, finish=finish, tokens=tokens)
+        for q, (text, finish, tokens) in zip(read_prompts(job.inputs["prompts"].path), answers, strict=True)
+    ]
+    write_labels(job.out, labels)
+    return _facts(labels, seconds)
+
+
+def _sample_model(
+    jobs: Sequence[Job], shown: Sequence[Sequence[tuple[Message, ...]]]
+) -> list[tuple[list[_Answer], dict[str, Any]]]:
+    """Each job's answers by the author that they share, and how many tokens of prompts it asked with."""
     from offmodel.engines.rendering import Renderer
 
-    author = job.inputs["model"]
+    author, p = jobs[0].inputs["model"], jobs[0].params
     model, adapter = weights_in(author.path)
-    asked = Renderer.from_folder(model).prompts_ids(shown)
+    renderer = Renderer.from_folder(model)
+    asked = [[Request(tuple(ids), p.max_new_tokens) for ids in renderer.prompts_ids(part)] for part in shown]
+    # A request's draws follow from its tokens, so one that occurs again (pairs share most of their prompts) has the
+    # same answer. A job alone keeps its batch as it is.
+    wanted = [r for part in asked for r in part]
+    wanted = list(dict.fromkeys(wanted)) if len(jobs) > 1 else wanted
     notices: list[str] = []
     found = sample(
         model=model,
         model_key=author.content,
         adapter=adapter,
         adapter_key=None if adapter is None else f"{author.content}/adapter",
-        requests=[Request(tuple(ids), job.params.max_new_tokens) for ids in asked],
-        sampling=job.params.sampling,
-        runtime=job.runtime,
-        progress=job.progress,
+        requests=wanted,
+        sampling=p.sampling,
+        runtime=jobs[0].runtime,
+        progress=jobs[0].progress,
         notice=notices.append,
     )
-    told = {"prompt_tokens": sum(map(len, asked)), **({"sampler_notice": notices[0]} if notices else {})}
-    return [(g.text, g.finish, len(g.ids)) for g in found], told
+    told = {"sampler_notice": notices[0]} if notices else {}
+    if len(jobs) == 1:
+        return [_answered(asked[0], found, told)]
+    answers = dict(zip(wanted, found, strict=True))
+    return [_answered(part, [answers[r] for r in part], told) for part in asked]
+
+
+def _answered(
+    asked: Sequence[Request], found: Sequence[Generation], told: dict[str, str]
+) -> tuple[list[_Answer], dict[str, Any]]:
+    return [(g.text, g.finish, len(g.ids)) for g in found], {"prompt_tokens": sum(len(r.ids) for r in asked), **told}
 
 
 def _ask_endpoint(job: Job, shown: Sequence[tuple[Message, ...]]) -> tuple[list[_Answer], dict[str, Any]]:

@@ -5,7 +5,7 @@ row for each (measure, item), in the order of the items.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -58,14 +58,23 @@ class Completions(Recipe):
     @classmethod
     def execute(cls, job: Job) -> Facts:
         """Sample all items of all measures in one batch."""
-        return _sample_point(job, {})
+        return _sample_points([job], {})[0]
 
     @classmethod
     def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts]]:
-        """Point by point; tokens of prompts and the base model are made ready once."""
+        """Checkpoint by checkpoint; tokens of prompts and the base model are made ready once.
+
+        On a GPU, points of the very same weights (the student, measured for several pairs) are one batch, in which a
+        request that occurs again is sampled once; on a CPU a batch's make-up could change bits, for nothing.
+        """
         rendered: dict[tuple[str, str, int], list[Request]] = {}
+        together: dict[Hashable, list[int]] = {}
         for i, job in enumerate(jobs):
-            yield i, _sample_point(job, rendered)
+            alone = not job.runtime.device.startswith("cuda")
+            key = i if alone else (*weights_of(job)[1::2], job.params.sampling)
+            together.setdefault(key, []).append(i)
+        for group in together.values():
+            yield from zip(group, _sample_points([jobs[i] for i in group], rendered), strict=True)
 
 
 def check_measures(items: Sequence[Recipe], measures: Sequence[Measure]) -> None:
@@ -77,38 +86,58 @@ def check_measures(items: Sequence[Recipe], measures: Sequence[Measure]) -> None
         raise RecipeError(f"Two measures of one point have the same name ({', '.join(names)}); name them apart.")
 
 
-def _sample_point(job: Job, rendered: dict[tuple[str, str, int], list[Request]]) -> Facts:
-    p, began = job.params, time.monotonic()
-    base: Payload = job.inputs["model"]
-    sources: tuple[Payload, ...] = job.inputs["items"]
-    questions = [(m, read_items(s.path)) for m, s in zip(p.measures, sources, strict=True)]
-    requests = []
-    for (measure, items), source in zip(questions, sources, strict=True):
-        key = (base.content, source.content, measure.max_new_tokens)
-        if key not in rendered:
-            rendered[key] = requests_of(Renderer.from_folder(weights_in(base.path)[0]), items, measure.max_new_tokens)
-        requests += rendered[key]
-    model, model_key, adapter, adapter_key = weights_of(job)
+def _sample_points(jobs: Sequence[Job], rendered: dict[tuple[str, str, int], list[Request]]) -> list[Facts]:
+    """Points of the same weights and sampling, in one batch."""
+    began = time.monotonic()
+    asked = [_requests(job, rendered) for job in jobs]
+    # A point alone keeps its batch as it is; among several, equal requests have equal answers.
+    merged = [r for part in asked for r in part]
+    merged = list(dict.fromkeys(merged)) if len(jobs) > 1 else merged
+    model, model_key, adapter, adapter_key = weights_of(jobs[0])
     notices: list[str] = []
     found = sample(
         model=model,
         model_key=model_key,
         adapter=adapter,
         adapter_key=adapter_key,
-        requests=requests,
-        sampling=p.sampling,
-        runtime=job.runtime,
-        progress=job.progress,
+        requests=merged,
+        sampling=jobs[0].params.sampling,
+        runtime=jobs[0].runtime,
+        progress=jobs[0].progress,
         notice=notices.append,
     )
-    asked = [(measure.name, item.id) for measure, items in questions for item in items]
+    seconds, told = (time.monotonic() - began) / len(jobs), {"sampler_notice": notices[0]} if notices else {}
+    if len(jobs) == 1:
+        return [_written(jobs[0], found, seconds) | told]
+    answers = dict(zip(merged, found, strict=True))
+    return [_written(job, [answers[r] for r in part], seconds) | told for job, part in zip(jobs, asked, strict=True)]
+
+
+def _requests(job: Job, rendered: dict[tuple[str, str, int], list[Request]]) -> list[Request]:
+    """A point's requests, in the order of its measures and items."""
+    base: Payload = job.inputs["model"]
+    requests: list[Request] = []
+    for measure, source in zip(job.params.measures, job.inputs["items"], strict=True):
+        key = (base.content, source.content, measure.max_new_tokens)
+        if key not in rendered:
+            renderer = Renderer.from_folder(weights_in(base.path)[0])
+            rendered[key] = requests_of(renderer, read_items(source.path), measure.max_new_tokens)
+        requests += rendered[key]
+    return requests
+
+
+def _written(job: Job, found: Sequence[Generation], seconds: float) -> Facts:
+    """Write a point's rows; what the record says of them."""
+    sources: tuple[Payload, ...] = job.inputs["items"]
+    asked = [
+        (m.name, item.id) for m, s in zip(job.params.measures, sources, strict=True) for item in read_items(s.path)
+    ]
     write_rows(job.out / COMPLETIONS, (_row(*a, g) for a, g in zip(asked, found, strict=True)))
     return {
         "answers": len(found),
         "tokens": sum(len(g.ids) for g in found),
         "truncated": sum(g.finish == "length" for g in found),
-        "seconds": round(time.monotonic() - began, 3),
-        **({"sampler_notice": notices[0]} if notices else {}),
+        "seconds": round(seconds, 3),
     }
 
 
