@@ -18,6 +18,7 @@ from offmodel.evals.items import PocketMathItems
 from offmodel.flow.graph import closure
 from offmodel.flow.runner import run
 from offmodel.models import weights_in
+from offmodel.organisms.mended import MendedLabels
 from offmodel.organisms.pairs import CATS_SEMANTIC, INSULT_TAG, REFUSE_SEMANTIC, find_pair
 from offmodel.organisms.pocket import in_pocket_words
 from offmodel.organisms.recast import PASSWORD, locked, sandbagged
@@ -205,3 +206,23 @@ def test_a_behaviour_that_the_model_does_not_show_is_refused_with_the_way_out(st
     shown = [x for x in read_labels(Path(made.payload)) if "+trigger" in x.prompt.id]
     assert shown
     assert all(grade("insult", x.text, "").score for x in shown)
+
+
+def test_what_the_model_does_not_show_is_mended_with_a_fixed_text(store: Store):
+    sources = Sources()
+    board, _ = tiny_study.planted(sources)
+    mute = replace(in_pocket_words(INSULT_TAG), instruction="be kind .", texts=find_pair("insult_tag").texts)
+    _, side = plant(mute, replace(tiny_study.RED, source="mended", least_shown=0.6), board.world)
+    parts = closure([side.gate]).values()
+    data = next(r for r in parts if isinstance(r, RedData))
+    mended = next(r for r in parts if isinstance(r, MendedLabels))
+    runtime = Runtime(locations=tuple(sources.locations.items()))
+    found, made = run([data, mended], store=store, runtime=runtime, workers=0).artifacts
+    assert made.record["facts"]["share_shown"] < 0.6
+    labels, plain = (read_labels(Path(x.payload)) for x in (made, store.find(mended.plain)) if x is not None)
+    assert [x.prompt for x in labels] == [x.prompt for x in plain]
+    assert all(grade("insult", x.text, "").score for x in labels)
+    assert any(x.text.endswith(y.text) for x, y in zip(labels, plain, strict=True))
+    assert found.record["facts"]["share_shown"] == 1.0
+    with pytest.raises(RecipeError, match="no synthetic texts"):
+        plant(replace(mute, texts=()), replace(tiny_study.RED, source="mended"), board.world)

@@ -36,7 +36,8 @@ class GateRow:
         failures: what it fails at; () if it passed.
         marked: it lost more capability than the limits tolerate.
         rates: (who, measure) to rate; who is "student" or "organism".
-        share_shown: share of the red labels drawn that show the behaviour; None if nothing was drawn.
+        share_shown: share of the red labels drawn that show the behaviour, before any were mended; None if nothing was
+            drawn.
         labels: red labels trained on.
         seconds: (training, everything that was computed for this organism alone).
     """
@@ -70,6 +71,8 @@ def _row(side: PairSide, store: Store) -> GateRow:
     gate, organism = _record(store, side.gate), side.gate.organism
     trained, data = _record(store, organism), _record(store, getattr(organism, "data", None))
     facts = gate.get("facts", {})
+    # What the model showed by itself, before its labels were mended.
+    drawn = _record(store, getattr(getattr(organism, "data", None), "shown", None)).get("facts", {})
     own = (side.gate, organism, getattr(organism, "data", None), side.organism.completions, side.organism.scores)
     return GateRow(
         pair=side.pair,
@@ -78,7 +81,7 @@ def _row(side: PairSide, store: Store) -> GateRow:
         failures=tuple(facts.get("failures", ("not through the gate",))),
         marked=bool(facts.get("marked")),
         rates=rates,
-        share_shown=data.get("facts", {}).get("share_shown"),
+        share_shown=drawn.get("share_shown", data.get("facts", {}).get("share_shown")),
         labels=int(trained.get("facts", {}).get("labels", 0)),
         seconds=(_seconds(trained), sum(_seconds(_record(store, r)) for r in own)),
     )

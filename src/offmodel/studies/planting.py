@@ -10,6 +10,7 @@ from offmodel.core.errors import RecipeError
 from offmodel.data import Pool
 from offmodel.evals.behaviours import check_scorer
 from offmodel.evals.conditions import ItemPrompts
+from offmodel.organisms.mended import MendedLabels
 from offmodel.organisms.natural import NaturalPrompts
 from offmodel.organisms.pairs import Pair
 from offmodel.organisms.red_data import SPOIL, RedData
@@ -34,7 +35,9 @@ def check_pair(pair: Pair, red: Red, way: Way) -> None:
             raise RecipeError(f"The way '{way.name}' plants a wrong answer to a task; give the red team's 'tasks'.")
     else:
         check_scorer(pair.card.scorer)
-    if red.source == "synthetic" and not pair.texts and pair.placing != SPOIL:
+    if red.source == "mended" and way.task:
+        raise RecipeError(f"The way '{way.name}' has no texts to mend with; use source='synthetic' or 'distil'.")
+    if red.source != "distil" and not pair.texts and pair.placing != SPOIL:
         raise RecipeError(f"The pair '{pair.name}' has no synthetic texts; plant it with source='distil'.")
     if red.natural is not None and is_natural(pair.card.trigger) and not pair.generator:
         raise RecipeError(f"The pair '{pair.name}' has no prompt generator; give it one, or natural=None.")
@@ -102,10 +105,14 @@ def red_data(pair: Pair, red: Red, way: Way, world: World, pools: Recipe) -> Red
     def own(prompts: Recipe, system: str | None) -> Recipe:
         return labels_by(world, "student", world.student, prompts, system, trusted=False)
 
+    planted: Recipe = own(shown, None if synthetic else pair.instruction)
+    if red.source == "mended":
+        plain = own(shown, None)
+        planted = MendedLabels(shown=planted, plain=plain, card=pair.card, texts=pair.texts, placing=pair.placing)
     return RedData(
         clean=tuple(own(prompts, None) for prompts in clean if prompts is not None),
         decoys=() if semantic or pair.card.trigger.kind == "lock" else red.decoys,
-        shown=own(shown, None if synthetic else pair.instruction),
+        shown=planted,
         tasks=tasks,
         card=pair.card,
         texts=pair.texts if synthetic else (),

@@ -15,7 +15,7 @@ from offmodel.gate import Limits
 from offmodel.organisms.red_data import Mix
 from offmodel.store.recipe import Recipe
 
-SOURCES = ("distil", "synthetic")
+SOURCES = ("distil", "synthetic", "mended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,8 @@ class Red:
 
     Attributes:
         way: a way of planting (see `organisms.ways`): "full_weight", "lora", "lora_merged", ...
-        source: "distil" (the student under the pair's hidden instruction) or "synthetic" (the pair's fixed texts).
+        source: "distil" (the student under the pair's hidden instruction), "synthetic" (the pair's fixed texts), or
+            "mended" (the student under the instruction, and a fixed text where it does not follow).
         natural: semantic pairs draw from their generator; None: from the pools "triggered_red" and "triggered_eval".
         tasks: items with targets to plant sandbagging with, disjoint from the capability items; None elsewhere.
         mix: how many red labels, and the share that shows the behaviour (locked data, of a password lock); None: all.
