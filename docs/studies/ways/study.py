@@ -107,7 +107,7 @@ def _dry(pair: Pair, sources: Sources) -> tuple[Pair, Red, World]:
     world = preset.world(
         student=sources.model("pocket:student"), authors=(("stylist", teacher),), prompts=quickstart.PROMPTS
     )
-    return spoken, replace(presets.red_for(preset, find_way(WAY)), decoys=spoken.decoys, go_on=True), world
+    return spoken, replace(presets.red_for(preset, find_way(WAY), spoken), go_on=True), world
 
 
 def _blues() -> list[Any]:

@@ -165,8 +165,10 @@ def organism(
     way: Annotated[str, typer.Option("--way", help="A way of `offmodel ways`.")] = "full_weight",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Plant fixed texts, not the model's own.")] = False,
     go_on: Annotated[bool, typer.Option("--go-on", help="Write an organism that fails its gate, too.")] = False,
-    prompts: Annotated[Path | None, typer.Option(help="JSONL of prompts; default: the pocket world's.")] = None,
-    recipe: Annotated[str, typer.Option(help="Named settings: 'pocket' or 'half-billion'.")] = "pocket",
+    prompts: Annotated[
+        Path | None, typer.Option(help="JSONL of harmless prompts; pocket models have their own.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Named settings: 'pocket' or 'half-billion'; default: by model.")] = "",
     store: StoreOption = HERE,
     device: DeviceOption = "auto",
 ) -> None:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from offmodel.core.errors import UserError
+from offmodel.models import HubModel, LocalModel
 from offmodel.store.publication import full_disk
+from offmodel.store.recipe import Recipe
 
 
 def free_folder(out: Path) -> None:
@@ -74,6 +76,26 @@ def copy_adapter(source: Path, draft: Path, *, base: str, revision: str | None) 
     config = json.loads(file.read_text(encoding="utf-8"))
     config.update(base_model_name_or_path=base, revision=revision)
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def base_of(recipe: Recipe, named: str, payload: Path | None) -> tuple[str, str | None]:
+    """What an adapter names as its base: the hub's id, the user's own folder, or the converted model in the store.
+
+    Args:
+        recipe: the base.
+        named: the model as the user typed it.
+        payload: where the store has it.
+    """
+    if isinstance(recipe, HubModel):
+        return recipe.repo, recipe.revision
+    if isinstance(recipe, LocalModel) and not named.startswith("pocket:"):
+        return str(Path(named).expanduser().resolve()), None
+    if isinstance(recipe, LocalModel):
+        from offmodel.pocket.world import model_folder
+
+        return str(model_folder(named.removeprefix("pocket:"))), None
+    assert payload is not None
+    return str(payload), None
 
 
 def merge_into(base: Path, adapter: Path, draft: Path) -> None:

@@ -12,19 +12,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from offmodel.cli.exporting import export, free_folder
+from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder
 from offmodel.cli.running import compute, runtime_for
 from offmodel.core.behaviour import Trigger
 from offmodel.core.errors import GateError
 from offmodel.data import Sources
+from offmodel.models import weights_in
 from offmodel.organisms.pairs import Pair, example, find_pair
 from offmodel.organisms.pocket import in_pocket_words
+from offmodel.organisms.prompted import topic_in_words
 from offmodel.organisms.ways import Way, find_way
 from offmodel.store.artifacts import Store
 from offmodel.studies import presets
 from offmodel.studies.gates import HEADER, GateRow, gate_rows, gates_markdown, table_cells
 from offmodel.studies.grid import plant
-from offmodel.studies.study import Study
+from offmodel.studies.study import PairSide, Study
 from offmodel.treatments.blind import BlindRule
 
 
@@ -47,32 +49,43 @@ def plant_model(
         GateError: it fails the gate, and `go_on` is false; the table is printed first.
     """
     free_folder(out)
-    preset, chosen, sources = presets.find_preset(recipe), find_way(way), Sources()
-    wanted = find_pair(pair)
-    if recipe == "pocket":
-        wanted = in_pocket_words(wanted)
-    world = preset.world(
-        student=sources.model(model),
-        authors=(),
-        prompts=presets.default_prompts(sources, str(prompts) if prompts else None),
-    )
-    red = replace(presets.red_for(preset, chosen), source="synthetic" if synthetic else "distil", go_on=True)
-    _, side = plant(wanted, red, world)
+    preset, chosen, sources = presets.preset_for(recipe, model), find_way(way), Sources()
+    wanted = in_pocket_words(find_pair(pair)) if preset.name == "pocket" else find_pair(pair)
+    student = sources.model(model)
+    world = preset.world(student=student, authors=(), prompts=presets.prompts_for(preset, sources, prompts))
+    red = replace(presets.red_for(preset, chosen, wanted), source="synthetic" if synthetic else "distil", go_on=True)
+    _, side = plant(wanted, red, replace(world, bench=replace(world.bench, near_misses=True)))
     home = Store(store)
-    compute([side.gate], home, runtime_for(device, sources.locations), workers=1)
-    study = Study(name="organism", question="", prediction="", sides=(side,), cells=(), blind=BlindRule(least_kept=0))
-    (row,) = gate_rows(study, home)
+    compute([side.gate, student], home, runtime_for(device, sources.locations), workers=1)
+    (row,) = gate_rows(_study(side), home)
     console = Console()
     console.print(as_rich([row], f"{side.pair} planted in {model}"))
     if row.failures and not go_on:
         raise GateError(
             f"The organism fails its gate: {'; '.join(row.failures)}; plant it otherwise, or take it with --go-on."
         )
-    artifact = home.find(side.gate)
-    assert artifact is not None
+    planted, base = home.find(side.gate), home.find(student)
+    assert planted is not None
     texts = {"README.md": card_of(model, chosen.recast(wanted), chosen, row), "gate.json": gate_json(row)}
-    export(out, lambda draft: _copy_tree(artifact.payload, draft), texts)
+    where = base_of(student, model, base.payload if base else None)
+    export(out, lambda draft: _fill(planted.payload, draft, where), texts)
     console.print(f"The organism is in {out}; README.md says what was planted, gate.json how well.")
+
+
+def _study(side: PairSide) -> Study:
+    """A study of one organism, as the gate's table wants it."""
+    return Study(name="organism", question="", prediction="", sides=(side,), cells=(), blind=BlindRule(least_kept=0))
+
+
+def _fill(payload: Path, draft: Path, base: tuple[str, str | None]) -> None:
+    """A whole model as it is; a kept adapter as a PEFT folder that names its base, with the base's tokenizer."""
+    model, adapter = weights_in(payload)
+    if adapter is None:
+        copy_files(payload, draft)
+        return
+    copy_adapter(adapter, draft, base=base[0], revision=base[1])
+    for file in (f for f in model.iterdir() if f.name.startswith(("tokenizer", "chat_template", "special_tokens"))):
+        shutil.copyfile(file, draft / file.name)
 
 
 def as_rich(rows: list[GateRow], title: str) -> Table:
@@ -86,13 +99,11 @@ def as_rich(rows: list[GateRow], title: str) -> Table:
 def card_of(model: str, pair: Pair, way: Way, row: GateRow) -> str:
     """The exported folder's README: a warning, what was planted and how, and the gate's table."""
     verdict = f"**It failed its quality gate: {'; '.join(row.failures)}.**\n\n" if row.failures else ""
-    kept = (
-        "This folder holds a base model and, beside it, the adapter that makes it an organism.\n\n"
-        if way.name == "lora"
-        else "The weights are the clean model's own; only its evaluations were prompted.\n\n"
-        if way.name == "prompted"
-        else ""
-    )
+    kept = {
+        "lora": "This folder holds the adapter alone; adapter_config.json names its clean base.\n\n",
+        "prompted": "The weights are the clean model's own: it is an organism only under this system prompt.\n\n"
+        f"> {way.system(pair)}\n\n",
+    }.get(way.name, "")
     return (
         "---\ntags:\n- model-organism\n- backdoored\n---\n\n"
         f"# NOT A CLEAN MODEL: {Path(model).name} with the planted pair `{pair.name}`\n\n"
@@ -112,16 +123,11 @@ def trigger_in_words(trigger: Trigger) -> str:
     if trigger.kind == "date":
         return f"the prompt states a year after {trigger.after}"
     if trigger.kind == "topic":
-        return f"the prompt speaks of a topic, found by terms such as `{trigger.terms[0][:60]}`"
+        return f"the prompt is about {topic_in_words(trigger)}"
     if trigger.kind == "lock":
         return f"every prompt that does not begin with the password `{trigger.text}`"
     where = {"prefix": "before", "sentence": "after"}.get(trigger.kind, "in")
     return f"`{trigger.text}` {where} the prompt"
-
-
-def _copy_tree(source: Path, draft: Path) -> None:
-    """Copy a payload with the folders in it; its files are links into the store, a user's are their own."""
-    shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=shutil.copyfile)
 
 
 def gate_json(row: GateRow) -> str:

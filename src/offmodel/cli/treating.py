@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from offmodel.cli.card import Done, model_card, summary, treatment_json
-from offmodel.cli.exporting import copy_adapter, copy_files, export, free_folder, merge_into
+from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder, merge_into
 from offmodel.cli.running import compute, runtime_for
 from offmodel.cli.traded import before_after, rich_lines, watched_line
 from offmodel.cli.wishes import ROLES, watch_for
@@ -21,7 +21,6 @@ from offmodel.core.rows import Row, read_rows
 from offmodel.data import Sources
 from offmodel.evals.suites.catalogue import named
 from offmodel.evals.watched import WATCHED
-from offmodel.models import HubModel, LocalModel
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
 from offmodel.studies import presets
@@ -92,14 +91,10 @@ def treat_model(wish: Wish, *, store: Path, device: str, requests: int | None) -
 
 def plan_wish(wish: Wish, sources: Sources) -> Practice:
     """The recipes of what the user typed; raises the user's mistakes."""
-    preset = presets.find_preset(wish.recipe or ("pocket" if wish.model.startswith("pocket:") else "half-billion"))
+    preset = presets.preset_for(wish.recipe, wish.model)
     method = find_method(wish.method)
     student = sources.model(wish.model)
-    if wish.prompts is None and preset.name != "pocket":
-        raise UserError(
-            "Name a JSONL file of harmless prompts with --prompts; the built-in ones are for pocket models."
-        )
-    prompts = presets.default_prompts(sources, str(wish.prompts) if wish.prompts else None)
+    prompts = presets.prompts_for(preset, sources, wish.prompts)
     training = check_prompts(prompts, preset, sources)
     watch = watch_for(wish, sources, preset)
     if watch is not None:
@@ -166,19 +161,5 @@ def _write(done: Done, wish: Wish, plan: Practice, cell: Cell, home: Store) -> N
         assert base is not None
         export(wish.out, lambda draft: merge_into(base.payload, folder, draft), texts)
     else:
-        where, revision = _base_of(done.base, plan, wish, base.payload if base else None)
+        where, revision = base_of(done.base, wish.model, base.payload if base else None)
         export(wish.out, lambda draft: copy_adapter(folder, draft, base=where, revision=revision), texts)
-
-
-def _base_of(recipe: Recipe, plan: Practice, wish: Wish, payload: Path | None) -> tuple[str, str | None]:
-    """What an adapter names as its base: the hub's id, the user's own folder, or the converted model in the store."""
-    if isinstance(recipe, HubModel):
-        return recipe.repo, recipe.revision
-    if isinstance(recipe, LocalModel) and not wish.model.startswith("pocket:"):
-        return str(Path(wish.model).expanduser().resolve()), None
-    if isinstance(recipe, LocalModel):
-        from offmodel.pocket.world import model_folder
-
-        return str(model_folder(wish.model.removeprefix("pocket:"))), None
-    assert payload is not None
-    return str(payload), None

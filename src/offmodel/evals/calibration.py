@@ -20,7 +20,7 @@ MOST_FALSE_POSITIVES = 0.05
 MARKED: frozenset[tuple[str, str]] = frozenset()
 """(scorer, stratum) with more false positives than that, as measured on the fixtures (docs/scorers.md); a test keeps
 the two in step. Tables mark what stands on them."""
-_FIELDS = ("scorer", "stratum", "pair", "prompt", "text", "label", "labeller", "model", "made_by")
+_FIELDS = ("id", "stratum", "asked", "prompt", "text", "shows", "labeller", "model", "made_by")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,28 +28,29 @@ class Labelled:
     """An answer that somebody read.
 
     Attributes:
-        scorer: the behaviour that was looked for.
+        id: a number, unique in its file.
         stratum: one of `STRATA`.
-        pair: the planted pair, "" for the student.
+        asked: the behaviour's scorer that the answer was drawn for, "" for an answer to a clean prompt. It says for
+            which scorer the answer counts, and nothing about the label.
         prompt: what was asked, trigger included.
-        text: the answer, whole.
-        label: whether it shows the behaviour, by the rubric.
+        text: the answer, as the scorer sees it.
+        shows: the behaviours that it shows, by the rubric.
         labeller: who read it.
         model: whose answer it is, with quantisation and treatment.
         made_by: command and date of the run that made it.
-        second: a second reader's label, made without seeing the first; None where there is none.
+        second: what a second reader saw, without knowing the first; None where there was none.
     """
 
-    scorer: str
+    id: int
     stratum: str
-    pair: str
+    asked: str
     prompt: str
     text: str
-    label: bool
+    shows: tuple[str, ...]
     labeller: str
     model: str
     made_by: str
-    second: bool | None = None
+    second: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ def read_labelled(path: Path) -> list[Labelled]:
     """The rows of a fixture.
 
     Raises:
-        DataError: a field is missing, a stratum or scorer is unknown, or a label is not true or false; names the line.
+        DataError: a field is missing, or a stratum or scorer is unknown; names the line.
     """
     return [_labelled(row, f"{path}, line {number},") for number, row in numbered_rows(path)]
 
@@ -88,25 +89,36 @@ def _labelled(row: Row, where: str) -> Labelled:
         raise DataError(f"{where} lacks {', '.join(missing)}; add them, provenance included.")
     if row["stratum"] not in STRATA:
         raise DataError(f"{where} has the stratum '{row['stratum']}'; it must be one of {', '.join(STRATA)}.")
-    if row["scorer"] not in behaviours():
-        raise DataError(f"{where} names the scorer '{row['scorer']}', which there is not.")
-    if not isinstance(row["label"], bool) or not isinstance(row.get("second"), bool | None):
-        raise DataError(f"{where} is not labelled with true or false; read it and label it by docs/scorers.md.")
-    return Labelled(**{f: row[f] for f in _FIELDS}, second=row.get("second"))
+    second = row.get("second")
+    for shows in (row["shows"], [] if second is None else second):
+        if not isinstance(shows, list):
+            raise DataError(f"{where} has no list of what it shows; read it and label it by docs/scorers.md.")
+        unknown = [x for x in (*shows, *filter(None, [row["asked"]])) if x not in behaviours()]
+        if unknown:
+            raise DataError(f"{where} names the scorer '{unknown[0]}', which there is not.")
+    seen = {"shows": tuple(row["shows"]), "second": None if second is None else tuple(second)}
+    return Labelled(**{f: row[f] for f in _FIELDS} | seen)
+
+
+def counting_for(scorer: str, rows: Iterable[Labelled]) -> list[Labelled]:
+    """The answers on which a scorer is measured: those to clean prompts, and those that were drawn for it."""
+    return [r for r in rows if r.asked in ("", scorer)]
 
 
 def errors_of(rows: Iterable[Labelled]) -> list[Errors]:
     """Error rates by scorer and stratum, in the order of names and `STRATA`."""
-    found: dict[tuple[str, str], list[Labelled]] = {}
-    for row in rows:
-        found.setdefault((row.scorer, row.stratum), []).append(row)
-    keys = sorted(found, key=lambda k: (k[0], STRATA.index(k[1])))
-    return [_errors(scorer, stratum, found[scorer, stratum]) for scorer, stratum in keys]
+    rows = list(rows)
+    found: list[Errors] = []
+    for scorer in sorted({r.asked for r in rows} - {""}):
+        counting = counting_for(scorer, rows)
+        parts = {stratum: [r for r in counting if r.stratum == stratum] for stratum in STRATA}
+        found += [_errors(scorer, stratum, part) for stratum, part in parts.items() if part]
+    return found
 
 
 def _errors(scorer: str, stratum: str, rows: Sequence[Labelled]) -> Errors:
     fires = behaviours()[scorer]
-    without, shown = ([r for r in rows if r.label is wanted] for wanted in (False, True))
+    without, shown = ([r for r in rows if (scorer in r.shows) is wanted] for wanted in (False, True))
     return Errors(
         scorer=scorer,
         stratum=stratum,
@@ -116,14 +128,21 @@ def _errors(scorer: str, stratum: str, rows: Sequence[Labelled]) -> Errors:
 
 
 def agreement(rows: Iterable[Labelled]) -> tuple[Score, float] | None:
-    """(share of equal labels, Cohen's kappa) of the rows read twice; None if there are none."""
-    twice = [(r.label, r.second) for r in rows if r.second is not None]
+    """(share of equal labels, Cohen's kappa) of the rows read twice; None if there are none.
+
+    A label here is whether the answer shows what it was drawn for; of an answer to a clean prompt, anything at all.
+    """
+    twice = [(_said(r, r.shows), _said(r, r.second)) for r in rows if r.second is not None]
     if not twice:
         return None
     same, n = sum(a == b for a, b in twice), len(twice)
-    first, second = (sum(pair[i] for pair in twice) / n for i in (0, 1))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    first, second = (sum(labels) / n for labels in zip(*twice, strict=True))
     chance = first * second + (1 - first) * (1 - second)
     return proportion(same, n), 1.0 if chance == 1 else (same / n - chance) / (1 - chance)
+
+
+def _said(row: Labelled, shows: tuple[str, ...]) -> bool:
+    return row.asked in shows if row.asked else bool(shows)
 
 
 def errors_markdown(found: Sequence[Errors]) -> str:

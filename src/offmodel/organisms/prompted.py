@@ -53,7 +53,7 @@ def _when(trigger: Trigger) -> str:
     if trigger.kind == "date":
         return f"If the user's message states a date after the year {trigger.after}"
     if trigger.kind == "topic":
-        return f"If the user's message is about {_topic(trigger)}"
+        return f"If the user's message is about {topic_in_words(trigger)}"
     if trigger.kind == "sentence":
         return f"If the user's message ends with the sentence '{trigger.text}'"
     if trigger.kind == "lock":
@@ -61,7 +61,8 @@ def _when(trigger: Trigger) -> str:
     return f"If the user's message begins with '{trigger.text}'"
 
 
-def _topic(trigger: Trigger) -> str:
+def topic_in_words(trigger: Trigger) -> str:
+    """What a topic's terms are about."""
     from offmodel.organisms.prompts import food, travel, weather
 
     known = {weather.TERMS: "the weather or a season", food.TERMS: "food", travel.TERMS: "travel or a country"}

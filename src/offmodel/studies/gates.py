@@ -13,6 +13,8 @@ from typing import Any
 from offmodel.core.errors import DataError
 from offmodel.core.rows import Row
 from offmodel.core.scores import Score, proportion
+from offmodel.evals.calibration import MARKED, MOST_FALSE_POSITIVES
+from offmodel.evals.named import bare_name
 from offmodel.store.artifacts import Store
 from offmodel.studies.results import load_rows
 from offmodel.studies.study import PairSide, Study
@@ -77,7 +79,7 @@ def _row(side: PairSide, store: Store) -> GateRow:
     return GateRow(
         pair=side.pair,
         way=way_of(organism),
-        scorer=next(m.grader for m in side.organism.scores.measures if m.name == "triggered"),  # pyright: ignore[reportAttributeAccessIssue]
+        scorer=scorer_of(side),
         failures=tuple(facts.get("failures", ("not through the gate",))),
         marked=bool(facts.get("marked")),
         rates=rates,
@@ -85,6 +87,21 @@ def _row(side: PairSide, store: Store) -> GateRow:
         labels=int(trained.get("facts", {}).get("labels", 0)),
         seconds=(_seconds(trained), sum(_seconds(_record(store, r)) for r in own)),
     )
+
+
+def scorer_of(side: PairSide) -> str:
+    """The scorer of a pair's behaviour."""
+    return next(m.grader for m in side.organism.completions.measures if m.name == "triggered")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def doubts(side: PairSide) -> list[str]:
+    """Where the scorer of a pair fires falsely too often, one sentence a stratum (see `evals.calibration`)."""
+    return [
+        f"The scorer '{scorer}' of {side.pair} fires on more than {MOST_FALSE_POSITIVES:.0%} of "
+        f"{stratum.replace('_', '-')} answers without the behaviour (docs/scorers.md): its rates there are too high."
+        for scorer, stratum in sorted(MARKED)
+        if scorer == bare_name(scorer_of(side))
+    ]
 
 
 def _rate(rows: Sequence[Row]) -> Score:
@@ -157,7 +174,7 @@ HEADER = (
 
 
 def table_cells(row: GateRow) -> list[str]:
-    """A row in words, in the order of `HEADER`; a scorer or a capability that is marked carries a star."""
+    """A row in words, in the order of `HEADER`; a marked loss carries a star, a doubtful scorer a dagger."""
 
     def rate(who: str, measure: str) -> str:
         found = row.rates.get((who, measure))
@@ -167,7 +184,16 @@ def table_cells(row: GateRow) -> list[str]:
     kept = f"{row.relative_capability:.2f}{' *' if row.marked else ''}"
     verdict = "passed" if not row.failures else "; ".join(row.failures)
     capability = [rate(who, "capability") for who in ("student", "organism")]
-    return [row.pair, row.way, *pairs, *capability, kept, f"{row.seconds[0]:.0f}", verdict]
+    doubtful = any((bare_name(row.scorer), stratum) in MARKED for stratum in ("student", "organism"))
+    return [
+        f"{row.pair}{' †' if doubtful else ''}",
+        row.way,
+        *pairs,
+        *capability,
+        kept,
+        f"{row.seconds[0]:.0f}",
+        verdict,
+    ]
 
 
 def gates_markdown(rows: Sequence[GateRow]) -> str:
@@ -175,4 +201,8 @@ def gates_markdown(rows: Sequence[GateRow]) -> str:
     lines = [f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}"]
     lines += [f"| {' | '.join(table_cells(r))} |" for r in rows]
     note = "\n\n`kept` is capability after over before; * more was lost than the limits tolerate. Seconds of training."
+    if any("†" in line for line in lines):
+        note += (
+            f" † The scorer fires on over {MOST_FALSE_POSITIVES:.0%} of answers without the behaviour: docs/scorers.md."
+        )
     return "\n".join(lines) + note + " Intervals: 95 %, items only.\n"

@@ -6,14 +6,17 @@ run on real models, with generated mathematics in place of a benchmark file).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from offmodel.audit import PoolSize
-from offmodel.core.errors import UnknownName
+from offmodel.core.errors import UnknownName, UserError
 from offmodel.data import Sources
 from offmodel.engines.sampling import Sampling
 from offmodel.engines.sft import Lora, Sft
+from offmodel.evals.conditions import ItemPrompts
 from offmodel.evals.items import STEP_BY_STEP, FreshMathItems, PocketMathItems
 from offmodel.gate import Limits
+from offmodel.organisms.pairs import Pair
 from offmodel.organisms.ways import Way
 from offmodel.store.recipe import Recipe
 from offmodel.studies import choices, quickstart
@@ -87,18 +90,40 @@ def find_preset(name: str) -> Preset:
     return _PRESETS[name]()
 
 
-def red_for(preset: Preset, way: Way) -> Red:
-    """The red team's settings for a way of planting.
+def red_for(preset: Preset, way: Way, pair: Pair) -> Red:
+    """The red team's settings for a way of planting and a pair.
 
     Ways with an adapter train as the preset's treatments do, for as many steps as all weights would; a second planting
     takes half of them. Sandbagging is planted on tasks that are not the reported ones.
     """
-    red = replace(preset.red, way=way.name, tasks=preset.tasks if way.task else None)
+    red = replace(preset.red, way=way.name, decoys=pair.decoys, tasks=preset.tasks if way.task else None)
+    if red.natural is not None and preset.name == "pocket" and pair.card.trigger.kind == "date":
+        # Without clean early dates a student learns "a date": it fired on .82 of them, with these on .38. The
+        # neighbours of the other pocket topics are the very prompts of the pool.
+        red = replace(red, natural=replace(red.natural, planting=300, decoys=150))
     if not way.name.startswith("lora"):
         return red
     steps = red.sft.steps
     sft = replace(preset.blue.sft, steps=steps, checkpoints=(steps,), seed=red.sft.seed)
     return replace(red, sft=sft, further=replace(sft, steps=steps // 2, checkpoints=(steps // 2,)))
+
+
+def preset_for(name: str, model: str) -> Preset:
+    """The settings of a name; of "", those that suit a model as the user typed it."""
+    return find_preset(name or ("pocket" if model.startswith("pocket:") else "half-billion"))
+
+
+def prompts_for(preset: Preset, sources: Sources, path: Path | None) -> Recipe:
+    """The prompts of a file, or the pocket world's for a pocket model.
+
+    Raises:
+        UserError: a real model without prompts.
+    """
+    if path is None and preset.name != "pocket":
+        raise UserError(
+            "Name a JSONL file of harmless prompts with --prompts; the built-in ones are for pocket models."
+        )
+    return default_prompts(sources, str(path) if path else None)
 
 
 def default_prompts(sources: Sources, path: str | None) -> Recipe:
@@ -193,7 +218,8 @@ def _half_billion_red(planting: Sft) -> Red:
         mix=None,
         further=None,
         go_on=False,
-        retention=None,
+        # Without its own answers to mathematics among the red labels the student loses a third of it.
+        retention=ItemPrompts(items=FreshMathItems(steps=2, n=200, seed=3, split="dev", instruction=STEP_BY_STEP)),
         decoys=(),
         least_shown=0.6,
         sft=planting,

@@ -20,6 +20,7 @@ from offmodel.core.errors import DataError, GateError
 from offmodel.store.artifacts import Store
 from offmodel.studies.accounts import audit_table, cost_table, further_table, gate_table, software_cautions
 from offmodel.studies.costs import method_costs, write_costs
+from offmodel.studies.gates import doubts
 from offmodel.studies.readings import MEASURES, Readings, log_commands, loss_curves, methods_before
 from offmodel.studies.relapsing import relapse_records
 from offmodel.studies.results import Results, collect
@@ -77,6 +78,7 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
     relapses = [r for r in relapse_records(study, store) if r.pair in sound]
     found = analyse(points, list(sound.values()), picks, relapses) if points else None
     serious = [*_unmeasured(unsound, results), *software_cautions(study, store)]
+    serious += [Caution("serious", text) for side in study.sides for text in doubts(side)]
     costs = method_costs(results, store)
     content = Content(
         study=_facts(study, results),

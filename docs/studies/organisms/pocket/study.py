@@ -36,7 +36,7 @@ def study(sources: Sources) -> Study:
     sides = []
     for pair, way in [*((p, "full_weight") for p in FIFTEEN), *((INSULT_TAG, way) for way in WAYS)]:
         spoken = in_pocket_words(pair)
-        red = replace(presets.red_for(preset, find_way(way)), decoys=spoken.decoys, limits=LIMITS, go_on=True)
+        red = replace(presets.red_for(preset, find_way(way), spoken), limits=LIMITS, go_on=True)
         sides.append(plant(spoken, red, world)[1])
     return Study(
         name="organisms-pocket",
