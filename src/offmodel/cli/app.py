@@ -47,14 +47,25 @@ def quickstart(
     store: StoreOption = HERE, out: OutOption = REPORTS, device: DeviceOption = "cpu", workers: WorkersOption = None
 ) -> None:
     """Run the main job on the packaged pocket models: a few minutes on two cores."""
-    from offmodel.cli.running import run_and_report
+    from offmodel.cli.running import Where, run_and_report
 
-    run_and_report("quickstart", store=store, out=out, device=device, workers=workers, only=())
+    run_and_report("quickstart", store=store, out=out, where=Where(device=device, workers=workers), only=())
 
 
 @app.command()
-def plan(study: StudyArgument, store: StoreOption = HERE, only: OnlyOption = None) -> None:
+def plan(
+    study: StudyArgument,
+    store: StoreOption = HERE,
+    only: OnlyOption = None,
+    on: Annotated[str | None, typer.Option("--on", help="A machine, such as H100x8: the whole study's cost.")] = None,
+    price: Annotated[float | None, typer.Option(help="With --on: dollars an hour of one GPU.")] = None,
+) -> None:
     """Print what a study would run, what is there already, and an estimate of time and disk."""
+    if on is not None:
+        from offmodel.cli.estimating import print_estimate
+
+        print_estimate(study, on=on, price=price, only=tuple(only or ()))
+        return
     from offmodel.cli.running import print_plan
 
     print_plan(study, store=store, only=tuple(only or ()))
@@ -80,11 +91,15 @@ def run(
     workers: WorkersOption = None,
     only: OnlyOption = None,
     track: TrackOption = None,
+    on: Annotated[str, typer.Option("--on", help="Where: 'local', 'ray', or 'ray://HOST:PORT'.")] = "local",
+    gpus: Annotated[int, typer.Option(help="GPUs that train one model together.")] = 1,
+    recompute: Annotated[bool, typer.Option("--recompute", help="With --gpus: less memory, more time.")] = False,
 ) -> None:
     """Compute what is missing of a study, then write its report."""
-    from offmodel.cli.running import run_and_report
+    from offmodel.cli.running import Where, run_and_report
 
-    run_and_report(study, store=store, out=out, device=device, workers=workers, only=tuple(only or ()), track=track)
+    where = Where(device=device, workers=workers, on=on, gpus=gpus, recompute=recompute)
+    run_and_report(study, store=store, out=out, where=where, only=tuple(only or ()), track=track)
 
 
 @app.command()

@@ -6,7 +6,7 @@ run goes on from there.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from offmodel.core.errors import OffmodelError, UserError
 from offmodel.flow.graph import select
 from offmodel.flow.plan import Plan, plan
 from offmodel.flow.progress import duration, terminal_watch
-from offmodel.flow.runner import Finish, run
+from offmodel.flow.runner import Finish, Hire, run
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe, Runtime
 from offmodel.studies.catalogue import load_study
@@ -27,13 +27,31 @@ from offmodel.studies.tracking import tracking
 _MOST_GRADERS = 6
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where and with how much a study is computed; nothing of it changes results.
+
+    Attributes:
+        device: "cpu", "cuda" or "auto".
+        workers: processes at once; None for what suits the study.
+        on: "local", "ray" (the cluster that this machine belongs to) or "ray://host:port".
+        gpus: GPUs, or processes on a CPU, that train one model together.
+        recompute: activation checkpointing where several train together.
+    """
+
+    device: str
+    workers: int | None
+    on: str = "local"
+    gpus: int = 1
+    recompute: bool = False
+
+
 def run_and_report(
     name: str,
     *,
     store: Path,
     out: Path,
-    device: str,
-    workers: int | None,
+    where: Where,
     only: tuple[str, ...],
     track: str | None = None,
 ) -> None:
@@ -42,13 +60,18 @@ def run_and_report(
 
     study = load_study(name)
     check_measurable(study)
-    runtime = replace(runtime_for(device, dict(study.locations)), plugins=study_plugins(name))
+    runtime = replace(
+        runtime_for(where.device, dict(study.locations)),
+        plugins=study_plugins(name),
+        processes=where.gpus,
+        recompute=where.recompute,
+    )
     targets = sliced(study.targets, only)
     home = Store(store)
-    many = workers if workers is not None else (study.workers if runtime.device == "cpu" else 1)
+    many = where.workers if where.workers is not None else (study.workers if runtime.device == "cpu" else 1)
     with tracking(track, study.name) as finished:
         try:
-            compute(targets, home, runtime, workers=many, typical=study.typical, finished=finished)
+            compute(targets, home, runtime, workers=many, typical=study.typical, finished=finished, on=where.on)
         except OffmodelError as error:
             for note in getattr(error, "__notes__", ()):
                 Console(stderr=True).print(note, highlight=False)
@@ -65,6 +88,7 @@ def compute(
     workers: int,
     typical: Mapping[str, tuple[float, float]] | None = None,
     finished: Finish | None = None,
+    on: str = "local",
 ) -> None:
     """Run recipes with progress on standard error, and say what was computed."""
     console = Console(stderr=True)
@@ -80,11 +104,28 @@ def compute(
             typical=typical or None,
             watch=terminal_watch(console),
             finished=finished,
+            teams=teams_on(on, store),
         )
     shared = f", {ran.shared} by another run" if ran.shared else ""
     console.print(
         f"{ran.computed} computed{shared}, {ran.present} already there, {duration(ran.seconds)}.", highlight=False
     )
+
+
+def teams_on(on: str, store: Store) -> Hire | None:
+    """Who computes: None for processes of this machine, or a Ray cluster's machines.
+
+    Raises:
+        UserError: there is no such place.
+        StoreError: the cluster's machines do not share the store as publishing needs.
+    """
+    if on == "local":
+        return None
+    if on != "ray" and not on.startswith("ray://"):
+        raise UserError(f"A study cannot run on '{on}'; write local, ray, or ray://HOST:PORT.")
+    from offmodel.flow.ray_team import hire
+
+    return hire(on, store)
 
 
 def runtime_for(device: str, locations: Mapping[str, str]) -> Runtime:

@@ -30,6 +30,8 @@ _UNKNOWN_SECONDS = 1.0  # so that among kinds of unknown cost the longer chain s
 
 Finish = Callable[[Artifact], None]
 """Is told of a finished artifact."""
+Hire = Callable[[Runtime], Team]
+"""Makes a team for a runtime: who computes, if not processes of this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ def run(
     typical: Typical | None = None,
     watch: Watch | None = None,
     finished: Finish | None = None,
+    teams: Hire | None = None,
 ) -> Ran:
     """Compute what is missing of the targets.
 
@@ -73,6 +76,7 @@ def run(
         typical: costs of kinds that the store has not measured, for the time remaining and the order.
         watch: shows progress; None shows nothing.
         finished: told of every artifact as it is finished, by this run or another.
+        teams: makes a team that computes in place of this machine's processes, such as a cluster.
 
     Raises:
         OffmodelError: recipes failed; what does not need them was finished first. The first error is raised, with the
@@ -88,7 +92,7 @@ def run(
         agenda=Agenda(
             todo,
             chains(todo, seconds),
-            split=workers > 0 and beside > 0,
+            split=workers > 0 and beside > 0 and teams is None,
             device=runtime.device.split(":")[0],
         ),
         board=Board(todo, present=present, costs=costs, workers=workers),
@@ -98,11 +102,11 @@ def run(
     tidy(store, everything.values())
     if todo:
         store.probe()
-        teams = _teams(store, runtime, min(workers, len(todo)), beside)
+        hired = _teams(store, runtime, min(workers, len(todo)), beside, teams)
         try:
-            _drive(books, teams)
+            _drive(books, hired)
         finally:
-            for team in teams:
+            for team in hired:
                 team.team.close()
             books.watch.close(books.board)
     _raise(books.agenda.failures, todo, len(books.agenda.stopped))
@@ -136,7 +140,11 @@ class _Queue:
     on_device: bool
 
 
-def _teams(store: Store, runtime: Runtime, workers: int, beside: int) -> list[_Queue]:
+def _teams(store: Store, runtime: Runtime, workers: int, beside: int, hire: Hire | None) -> list[_Queue]:
+    if hire is not None:
+        # A cluster gives each recipe what it needs, so nothing waits for a device that it does not use.
+        team = hire(runtime)
+        return [_Queue(team, max(1, team.free()), True)]
     if not workers:
         return [_Queue(Inline(store, runtime), 1, True)]
     teams = [_Queue(Processes(store, runtime, workers), workers, True)]

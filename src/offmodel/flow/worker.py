@@ -88,7 +88,7 @@ def _serve(pipe: Connection, root: str, runtime: Runtime) -> None:
             parcel = pipe.recv_bytes()
             if store is None:
                 for plugin in runtime.plugins:
-                    _import(plugin)
+                    load_plugin(plugin)
                 store = Store(root, create=False)
             recipes: list[Recipe] = pickle.loads(parcel)  # noqa: S301 -- made by the process that started this one
         except Exception as error:  # noqa: BLE001 -- whatever importing user code raises is the run's error, told there
@@ -111,7 +111,7 @@ class Voice:
     def say(self, message: Outcome | Told | Idle) -> None:
         """Send one message, and end the process if nobody listens any more."""
         if isinstance(message, Failed):
-            message = Failed(message.digest, _portable(message.error))
+            message = Failed(message.digest, portable(message.error))
         try:
             with self._lock:
                 self._pipe.send(message)
@@ -132,7 +132,8 @@ class Voice:
         return tell
 
 
-def _import(plugin: str) -> None:
+def load_plugin(plugin: str) -> None:
+    """Import a plugin of a `Runtime`."""
     name, _, path = plugin.partition("=")
     if not path:
         importlib.import_module(name)
@@ -150,7 +151,7 @@ def _unloadable(error: Exception) -> Exception:
     )
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The error itself if it survives the way to another process, else one with its text."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 -- our own bytes, made in this line

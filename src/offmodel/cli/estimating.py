@@ -1,0 +1,60 @@
+"""`offmodel plan STUDY --on H100x8`: the table of what a study would cost on a machine.
+
+This module refuses to estimate; it prints. Invariant: what was assumed is named below the table.
+"""
+
+from rich.console import Console
+from rich.table import Table
+
+from offmodel.cli.running import sliced
+from offmodel.engines.footprint import GIB
+from offmodel.flow.graph import closure
+from offmodel.flow.progress import duration
+from offmodel.studies.catalogue import load_study
+from offmodel.studies.scale.estimate import Estimate, estimate_study
+from offmodel.studies.scale.machines import find_machine
+
+
+def print_estimate(name: str, *, on: str, price: float | None, only: tuple[str, ...]) -> None:
+    """Print GPU-hours, wall time, memory, disk and cost of a whole study, by kind of step."""
+    machine = find_machine(on, price)
+    study = load_study(name)
+    recipes = list(closure(sliced(study.targets, only)).values())
+    found = estimate_study(recipes, machine, dict(study.locations))
+    console = Console()
+    console.print(f"{study.question}\n")
+    console.print(table_of(found))
+    for line in words(found):
+        console.print(line, highlight=False)
+
+
+def table_of(found: Estimate) -> Table:
+    """One line a kind of step."""
+    columns = ("step", "number", "GPUs each", "GiB a GPU", "time each", "GPU-hours", "disk", "dollars")
+    table = Table(box=None, pad_edge=False)
+    table.add_column(columns[0], overflow="fold")
+    for name in columns[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for x in found.lines:
+        gpu = (str(x.gpus), f"{x.memory / GIB:.0f}{' r' if x.recompute else ''}") if x.gpus else ("-", "-")
+        hours = (f"{x.gpu_hours:,.1f}", f"{x.gpu_hours * found.machine.dollars:,.0f}") if x.gpus else ("-", "-")
+        table.add_row(x.kind, f"{x.steps:,}", *gpu, duration(x.seconds), hours[0], _size(x.disk), hours[1])
+    return table
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e12:.1f} TB" if count >= 1e12 else f"{count / 1e9:.1f} GB"
+
+
+def words(found: Estimate) -> list[str]:
+    """The sum, and what it rests on."""
+    m = found.machine
+    lines = [
+        f"\n{found.gpu_hours:,.0f} GPU-hours: {found.hours:,.1f} hours on {m.name}x{m.gpus} if its GPUs are always at "
+        f"work, {_size(found.disk)} on disk, about {found.dollars:,.0f} dollars at {m.dollars:g} a GPU-hour.",
+        "Launches are calibrated on a measured 0.5B model; for larger models the share of a GPU's peak, the link "
+        "between GPUs, answers' lengths and the price are assumed (studies/scale/calibration.json): expect a factor of 2.",
+    ]
+    if any(x.recompute for x in found.lines):
+        lines.append("r: with recompute (`offmodel run --recompute`), which keeps less of each layer.")
+    return lines
