@@ -86,16 +86,18 @@ class HubPrompts(Recipe):
         revision: the commit, 40 hexadecimal digits.
         split: for example "train".
         column: column of the prompt text.
+        beside: column of a text that belongs to it, set below it where there is one (Alpaca's "input"); "" for none.
         first: index of the first row taken.
         n: number of rows.
     """
 
     kind: ClassVar[str] = "prompts"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = 2
     repo: str
     revision: str
     split: str
     column: str
+    beside: str
     first: int
     n: int
 
@@ -118,7 +120,8 @@ class HubPrompts(Recipe):
                 f"The dataset {p.repo}@{p.revision[:12]} cannot be reached ({type(error).__name__}); "
                 "save it as JSONL elsewhere and give the file's path instead."
             ) from error
-        prompts = [Prompt(id=f"{i}", messages=user(r[p.column])) for i, r in enumerate(rows, start=p.first)]
+        texts = ("\n\n".join(x for x in (r[p.column], r[p.beside] if p.beside else "") if x) for r in rows)
+        prompts = [Prompt(id=f"{i}", messages=user(text)) for i, text in enumerate(texts, start=p.first)]
         write_prompts(job.out, prompts)
         return {"prompts": len(prompts)}
 

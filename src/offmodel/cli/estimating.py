@@ -14,6 +14,8 @@ from offmodel.studies.catalogue import load_study
 from offmodel.studies.scale.estimate import Estimate, estimate_study
 from offmodel.studies.scale.machines import find_machine
 
+_WIDTH = 124  # so that no column is cut in a log
+
 
 def print_estimate(name: str, *, on: str, price: float | None, only: tuple[str, ...]) -> None:
     """Print GPU-hours, wall time, memory, disk and cost of a whole study, by kind of step."""
@@ -21,7 +23,7 @@ def print_estimate(name: str, *, on: str, price: float | None, only: tuple[str, 
     study = load_study(name)
     recipes = list(closure(sliced(study.targets, only)).values())
     found = estimate_study(recipes, machine, dict(study.locations))
-    console = Console()
+    console = Console(width=max(Console().width, _WIDTH))
     console.print(f"{study.question}\n")
     console.print(table_of(found))
     for line in words(found):
@@ -32,7 +34,7 @@ def table_of(found: Estimate) -> Table:
     """One line a kind of step."""
     columns = ("step", "number", "GPUs each", "GiB a GPU", "time each", "GPU-hours", "disk", "dollars")
     table = Table(box=None, pad_edge=False)
-    table.add_column(columns[0], overflow="fold")
+    table.add_column(columns[0], no_wrap=True)
     for name in columns[1:]:
         table.add_column(name, justify="right", no_wrap=True)
     for x in found.lines:
@@ -53,7 +55,7 @@ def words(found: Estimate) -> list[str]:
         f"\n{found.gpu_hours:,.0f} GPU-hours: {found.hours:,.1f} hours on {m.name}x{m.gpus} if its GPUs are always at "
         f"work, {_size(found.disk)} on disk, about {found.dollars:,.0f} dollars at {m.dollars:g} a GPU-hour.",
         "Launches are calibrated on a measured 0.5B model; for larger models the share of a GPU's peak, the link "
-        "between GPUs, answers' lengths and the price are assumed (studies/scale/calibration.json): expect a factor of 2.",
+        "between GPUs, answers and the price are assumed (studies/scale/calibration.json): expect a factor of 2.",
     ]
     if any(x.recompute for x in found.lines):
         lines.append("r: with recompute (`offmodel run --recompute`), which keeps less of each layer.")

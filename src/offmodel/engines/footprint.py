@@ -156,6 +156,6 @@ def training_memory(shape: Shape, sft: Sft, *, processes: int, recompute: bool, 
     return Memory(state=state / processes, gathered=gathered, activations=kept + _LOGITS)
 
 
-def sampling_memory(shape: Shape, *, tokens: int, rows: int) -> float:
-    """Bytes of sampling on one GPU: bfloat16 weights and the cache of so many rows of so many tokens."""
-    return 2.0 * (shape.parameters + rows * tokens * shape.cache * shape.layers) + _CONTEXT
+def sampling_memory(shape: Shape) -> float:
+    """Bytes of sampling on one GPU before any row: bfloat16 weights and what CUDA itself takes."""
+    return 2.0 * shape.parameters + _CONTEXT

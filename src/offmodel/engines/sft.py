@@ -126,7 +126,11 @@ def train(
         ModelError: the folder cannot be trained as a causal language model.
         NonFiniteLoss: loss or gradient is not finite; names step and examples.
         OutOfMemory: a single sequence does not fit.
+        RecipeError: the GPUs could not even hold the weights, or the batch does not divide by the processes.
     """
+    from offmodel.engines.room import check_room
+
+    check_room(model, sft, runtime)
     if runtime.processes > 1 or any(scratch.glob("sharded-state-*")):
         from offmodel.engines.sharded.launch import run
     else:

@@ -93,7 +93,8 @@ def run(
             todo,
             chains(todo, seconds),
             split=workers > 0 and beside > 0 and teams is None,
-            device=runtime.device.split(":")[0],
+            # A model that takes several GPUs leaves no room for a cohort on one.
+            device=runtime.device.split(":")[0] if runtime.processes == 1 else "cpu",
         ),
         board=Board(todo, present=present, costs=costs, workers=workers),
         watch=watch or Silent(),

@@ -18,6 +18,7 @@ from offmodel.studies.tokens import check_tokens
 STUDIES = {
     "quickstart": "offmodel.studies.quickstart",
     "relapse": "offmodel.studies.relapse",
+    "paper": "offmodel.studies.paper",
     "pocket-methods": "offmodel.studies.pocket_methods",
 }
 

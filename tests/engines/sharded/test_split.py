@@ -1,10 +1,20 @@
 """Every sequence falls to one pass of one process, and all processes make the same number of passes."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offmodel.core.errors import RecipeError
 from offmodel.engines.batches import Limit
+from offmodel.engines.room import check_room
 from offmodel.engines.sharded.split import deal, passes
+from offmodel.store.recipe import Runtime
+from offmodel.studies.scale.machines import calibration
+from tests.engines.conftest import BASE, LORA
 
 
 @given(
@@ -26,3 +36,14 @@ def test_tokens_are_dealt_evenly() -> None:
     lengths = [100, 90, 80, 70, 10, 9, 8, 7]
     sums = [sum(lengths[i] for i in share) for share in deal(lengths, 2)]
     assert max(sums) - min(sums) <= 10
+
+
+def test_gpus_that_could_never_hold_the_weights_are_refused_before_loading(tmp_path: Path) -> None:
+    config = calibration()["shapes"]["meta-llama/Llama-3.1-8B-Instruct"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    full = replace(BASE, lora=None, batch_size=16, compute_dtype="bfloat16")
+    with pytest.raises(RecipeError, match=r"8\.0 billion .* 1 GPU, which have 75 GiB; use --gpus 2 or an adapter"):
+        check_room(tmp_path, full, Runtime(device="cuda"), memory=8e10)
+    check_room(tmp_path, full, Runtime(device="cuda", processes=8), memory=8e10)
+    check_room(tmp_path, replace(full, lora=LORA), Runtime(device="cuda"), memory=8e10)
+    check_room(tmp_path, full, Runtime(device="cpu"))

@@ -18,7 +18,7 @@ from offmodel.studies.scale.work import Drawing, Fetching, Training, Work, work_
 
 _FEWEST_ROWS = 8  # sampled at once; fewer would make a GPU wait for its memory
 _MOST_ROWS = 1536
-_LARGER = (1, 2, 4, 8, 16, 32)
+_LARGER = (1, 2, 4, 8)  # GPUs of one host that train one model together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,8 +208,11 @@ def _share(shape: Shape) -> float:
 def _drawing(work: Drawing, machine: Machine) -> Step:
     shape, fitted, assumed = work.shape, calibration()["fitted"], calibration()["assumed"]
     sampler = "vllm" if "vllm" in work.sampler else "transformers"
-    row = 2.0 * work.longest * shape.cache * shape.layers
-    spare = machine.usable - sampling_memory(shape, tokens=0, rows=0)
+    # vLLM gives memory to a row as it grows, the other sampler at once for the longest answer.
+    length = work.tokens + assumed["prompt_tokens"] if sampler == "vllm" else work.longest
+    row = 2.0 * length * shape.cache * shape.layers
+    weights = sampling_memory(shape)
+    spare = machine.usable - weights
     slots = max(_FEWEST_ROWS, min(_MOST_ROWS, work.rows, int(spare / row))) if work.rows else _FEWEST_ROWS
     launched = shape.layers * fitted["launch_a_token"][sampler]
     # With this many rows every expert is asked, so all weights are read for each token of the batch.
@@ -219,7 +222,7 @@ def _drawing(work: Drawing, machine: Machine) -> Step:
     rounds = math.ceil(work.rows / slots)
     seconds = rounds * work.tokens * max(launched, moving, computing)
     seconds += 2.0 * shape.parameters / assumed["disk_bytes_a_second"]
-    memory = sampling_memory(shape, tokens=work.longest, rows=min(slots, max(work.rows, 1)))
+    memory = weights + min(slots, max(work.rows, 1)) * row
     return Step(seconds=seconds, gpus=1, memory=memory, recompute=False, disk=work.bytes)
 
 

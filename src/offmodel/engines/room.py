@@ -1,0 +1,57 @@
+"""Whether a training can fit into a GPU at all, asked before anything is loaded.
+
+This module refuses to guess: it counts only what must be there (weights, gradients, optimizer, the layers gathered for
+a moment), and leaves activations to the micro-batch. Invariant: what it refuses could never have run.
+"""
+
+import json
+from pathlib import Path
+
+from offmodel.core.errors import RecipeError
+from offmodel.engines.footprint import GIB, shape_of, training_memory
+from offmodel.engines.sft import Sft
+from offmodel.store.recipe import Runtime
+
+
+def check_room(model: Path, sft: Sft, runtime: Runtime, *, memory: float | None = None) -> None:
+    """Refuse a training whose weights alone are larger than the GPUs.
+
+    Args:
+        model: Hugging Face folder.
+        sft: how to train.
+        runtime: where.
+        memory: bytes of each GPU; None asks the device, and says nothing on a CPU.
+
+    Raises:
+        RecipeError: it cannot fit; the message says what would.
+    """
+    config = Path(model) / "config.json"
+    if memory is None:
+        memory = _memory(runtime.device)
+    if memory is None or not config.is_file():
+        return
+    shape = shape_of(json.loads(config.read_text(encoding="utf-8")), Path(model).name)
+    processes = runtime.processes
+
+    def least(n: int) -> float:
+        needed = training_memory(shape, sft, processes=n, recompute=True, pass_tokens=0)
+        return needed.state + needed.gathered
+
+    if least(processes) <= memory:
+        return
+    enough = [n for n in (2, 4, 8) if n > processes and sft.batch_size % n == 0 and least(n) <= memory]
+    mends = [f"--gpus {enough[0]}"] if enough else []
+    mends += ["an adapter in place of all weights"] if sft.lora is None else []
+    raise RecipeError(
+        f"A training of {shape.parameters / 1e9:.1f} billion parameters needs at least {least(processes) / GIB:.0f} GiB "
+        f"on each of {processes} GPU{'s' if processes > 1 else ''}, which have {memory / GIB:.0f} GiB; use "
+        f"{' or '.join([*mends, 'larger GPUs'])}."
+    )
+
+
+def _memory(device: str) -> float | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return float(torch.cuda.get_device_properties(device).total_memory) if torch.cuda.is_available() else None

