@@ -42,9 +42,10 @@ def check_room(model: Path, sft: Sft, runtime: Runtime, *, memory: float | None 
     enough = [n for n in (2, 4, 8) if n > processes and sft.batch_size % n == 0 and least(n) <= memory]
     mends = [f"--gpus {enough[0]}"] if enough else []
     mends += ["an adapter in place of all weights"] if sft.lora is None else []
+    need, have = least(processes) / GIB, memory / GIB
     raise RecipeError(
-        f"A training of {shape.parameters / 1e9:.1f} billion parameters needs at least {least(processes) / GIB:.0f} GiB "
-        f"on each of {processes} GPU{'s' if processes > 1 else ''}, which have {memory / GIB:.0f} GiB; use "
+        f"A training of {shape.parameters / 1e9:.1f} billion parameters needs at least {need:.0f} GiB on each of "
+        f"{processes} GPU{'s' if processes > 1 else ''}, which have {have:.0f} GiB; use "
         f"{' or '.join([*mends, 'larger GPUs'])}."
     )
 
