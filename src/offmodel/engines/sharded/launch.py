@@ -5,6 +5,7 @@ it has ended; what is in `scratch` then lets a later call go on, with any number
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from offmodel.engines.sharded.split import check_divides
 from offmodel.engines.sharded.state import STATES, check_optimizer
 from offmodel.engines.weights import merge_scaled
 from offmodel.store.recipe import Facts, Progress, Runtime
+
+_ENDED = re.compile(r"Signal \d+ \((SIG\w+)\)")
 
 
 def has_state(scratch: Path) -> bool:
@@ -126,14 +129,16 @@ def _until_it_fits(
         if isinstance(error, OutOfMemory) and not alone:
             task = assignment.halved(task)
             continue
-        raise error or RunError(f"The processes of the training ended with exit code {code}; their last words: {words}")
+        raise error or RunError(
+            f"The processes of the training ended with exit code {code}: {words}; run again, and it goes on from its last state."
+        )
 
 
 def _start(folder: Path, processes: int, progress: Progress) -> tuple[int, str]:
     """Exit code and last words of torchrun; progress lines are passed on, others go to the log."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "offmodel.engines.sharded.process", str(folder)]
-    words = "none"
+    words, ended = "none", ""
     # The processes load the offmodel that this one runs, wherever it lies.
     path = [str(Path(offmodel.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in path if p)}
@@ -146,8 +151,11 @@ def _start(folder: Path, processes: int, progress: Progress) -> tuple[int, str]:
                 progress(float(fraction), text)
                 continue
             print(line, end="", file=sys.stderr)
+            # torchrun ends with a table; what ended a process stands in its middle.
+            said = _ENDED.search(line)
+            ended = f"a process was ended by {said[1]}" if said else ended
             words = line.strip() or words
-        return child.wait(), words
+        return child.wait(), ended or words
     finally:
         if child.poll() is None:
             child.terminate()
