@@ -14,7 +14,7 @@ from offmodel.studies.catalogue import load_study
 from offmodel.studies.scale.estimate import Estimate, estimate_study
 from offmodel.studies.scale.machines import find_machine
 
-_WIDTH = 124  # so that no column is cut in a log
+_WIDTH = 130  # so that no column is cut in a log
 
 
 def print_estimate(name: str, *, on: str, price: float | None, only: tuple[str, ...]) -> None:
@@ -32,15 +32,16 @@ def print_estimate(name: str, *, on: str, price: float | None, only: tuple[str, 
 
 def table_of(found: Estimate) -> Table:
     """One line a kind of step."""
-    columns = ("step", "number", "GPUs each", "GiB a GPU", "time each", "GPU-hours", "disk", "dollars")
+    columns = ("step", "number", "GPUs each", "GiB a GPU", "time each", "GPU-hours", "hours", "disk", "dollars")
     table = Table(box=None, pad_edge=False)
     table.add_column(columns[0], no_wrap=True)
     for name in columns[1:]:
         table.add_column(name, justify="right", no_wrap=True)
     for x in found.lines:
         gpu = (str(x.gpus), f"{x.memory / GIB:.0f}{' r' if x.recompute else ''}") if x.gpus else ("-", "-")
-        hours = (f"{x.gpu_hours:,.1f}", f"{x.gpu_hours * found.machine.dollars:,.0f}") if x.gpus else ("-", "-")
-        table.add_row(x.kind, f"{x.steps:,}", *gpu, duration(x.seconds), hours[0], _size(x.disk), hours[1])
+        hours = (f"{x.gpu_hours:,.1f}", f"{x.gpu_hours / found.machine.gpus:,.1f}") if x.gpus else ("-", "-")
+        dollars = f"{x.gpu_hours * found.machine.dollars:,.0f}" if x.gpus else "-"
+        table.add_row(x.kind, f"{x.steps:,}", *gpu, duration(x.seconds), *hours, _size(x.disk), dollars)
     return table
 
 

@@ -130,7 +130,8 @@ def _until_it_fits(
             task = assignment.halved(task)
             continue
         raise error or RunError(
-            f"The processes of the training ended with exit code {code}: {words}; run again, and it goes on from its last state."
+            f"The processes of the training ended with exit code {code}: {words}; run again, and it goes on from its "
+            "last state."
         )
 
 
