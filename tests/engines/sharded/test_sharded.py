@@ -32,6 +32,8 @@ CASES = {
     "dense-full-kl": ("llama", replace(SFT, objective=KL, steps=6, checkpoints=(6,)), False),
     "moe-full": ("moe", SFT, False),
     "moe-lora": ("moe", replace(SFT, lora=LORA), False),
+    "moe-lora-bf16": ("moe", replace(SFT, lora=LORA, steps=4, checkpoints=(4,), compute_dtype="bfloat16"), False),
+    "dense-full-bf16": ("llama", replace(SFT, steps=4, checkpoints=(4,), compute_dtype="bfloat16"), True),
     "moe-lora-experts": ("moe", replace(SFT, lora=EXPERTS, steps=6, checkpoints=(6,)), True),
 }
 KILLED = replace(SFT, steps=8, checkpoints=(2, 8))
@@ -89,15 +91,17 @@ def test_two_processes_equal_one(two, tmp_path, request, name) -> None:
     one = [json.loads(line) for line in (out / "losses.jsonl").read_text().splitlines()]
     facts, losses = assignment.read_result(two / name / "task") or ({}, [])
     assert [r["tokens"] for r in losses] == [r["tokens"] for r in one]
+    # Under bfloat16 the sharded model's residual stream is bfloat16 too.
+    close = 2e-3 if sft.compute_dtype == "float32" else 5e-2
     for key in ("loss", "grad_norm"):
-        assert [r[key] for r in losses] == pytest.approx([r[key] for r in one], rel=2e-3)
+        assert [r[key] for r in losses] == pytest.approx([r[key] for r in one], rel=close)
     assert facts["processes"] == 2
     assert facts["recompute"] is recompute
     publish(two / name / "scratch", two / name / "out", losses, sft.checkpoints)
     for step in sft.checkpoints:
         ours, theirs = (weights(x / f"step-{step:05d}") for x in (two / name / "out", out))
         assert ours.keys() == theirs.keys()
-        assert all(torch.allclose(ours[k], theirs[k], atol=2e-3) for k in ours), name
+        assert all(torch.allclose(ours[k], theirs[k], atol=close) for k in ours), name
         if step == 0:
             assert all(torch.equal(ours[k], theirs[k]) for k in ours)
         files = [{f.name for f in (x / f"step-{step:05d}").iterdir()} for x in (two / name / "out", out)]

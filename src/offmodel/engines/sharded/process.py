@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from offmodel.core.errors import OutOfMemory
-from offmodel.engines import folders, optimizers
+from offmodel.engines import attention, folders, optimizers
 from offmodel.engines.batches import Limit
 from offmodel.engines.forward import weights_of
 from offmodel.engines.loop import is_memory, key_of, usable
@@ -112,6 +112,9 @@ def _settle(whole: Whole, task: Assignment) -> None:
     layout: Any = task.layout
     chosen = whole.look(lambda body: settle_layout(body, whole.base, layout))
     whole.body = replace(whole.body, layout=chosen.layout)
+    frozen: Any = whole.frozen
+    if frozen is not None:
+        frozen.set_attn_implementation(attention.NAME if chosen.layout == "varlen" else "sdpa")
 
 
 def _how(whole: Whole, task: Assignment) -> Facts:
