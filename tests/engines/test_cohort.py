@@ -222,3 +222,34 @@ def test_company_that_does_not_fit_is_refused(llama, tmp_path):
     assert isinstance(found[0], DataError)
     assert json.dumps(found[1])
     assert cohort.Result is not None
+
+
+def test_an_adapter_of_another_base_is_refused_and_the_others_go_on(llama, moe, tmp_path):
+    lora = replace(PLAIN, compute_dtype="float32")
+    other, _ = go(moe, tmp_path, "other", sft=lora)
+    found = together(
+        llama, [member(tmp_path, "w", lora, adapter=max(other.glob("step-*"))), member(tmp_path, "ok", lora)]
+    )
+    assert isinstance(found[0], RecipeError)
+    assert "another base" in str(found[0])
+    assert found[1]["final_loss"] > 0
+
+
+def test_passes_grow_as_memory_allows(llama, tmp_path, monkeypatch):
+    seen = []
+    plain = cohort_pass._forward
+
+    def noted(body, bank, part, *rest):
+        seen.append(len(part))
+        return plain(body, bank, part, *rest)
+
+    monkeypatch.setattr(cohort_pass, "_forward", noted)
+    monkeypatch.setattr(cohort._Cohort, "_allocated", lambda self: 1000)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2000)
+    monkeypatch.setattr(cohort, "available_bytes", lambda device: 10**6)
+    monkeypatch.setattr(cohort, "first_limit", lambda runtime: cohort.Limit(rows=None, tokens=40))
+    members = [member(tmp_path, f"m{i}", s, rows=examples(10, seed=i)) for i, s in enumerate(MEMBERS[:3])]
+    together(llama, members, layout="packed")
+    assert max(seen[:3]) < 4 < max(seen)
+    for i, s in enumerate(MEMBERS[:3]):
+        assert equal(members[i].out, alone(llama, tmp_path, s, i, layout="packed")[0], 1e-10), i

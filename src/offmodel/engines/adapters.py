@@ -101,11 +101,12 @@ def resume(model: Any, adapter: Path, lora: Lora) -> Any:
     """An earlier adapter on a model, to be trained further.
 
     Raises:
-        RecipeError: the adapter's rank or alpha is not the one of the settings.
+        RecipeError: the adapter's rank or alpha is not the one of the settings, or it belongs to another base.
     """
     from peft import PeftModel
 
     check_fits(read_config(adapter), lora)
+    check_base(model, adapter)
     with _quiet():
         return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True).eval()
 
@@ -120,6 +121,31 @@ def check_fits(config: dict[str, Any], lora: Lora) -> None:
         raise RecipeError(
             f"The adapter to continue has rank {config['r']} and alpha {config['lora_alpha']}, the recipe asks for "
             f"{lora.rank} and {lora.alpha}; use the same, or merge the adapter first."
+        )
+
+
+def check_base(model: Any, adapter: Path) -> None:
+    """Refuse an adapter whose layers are not the model's.
+
+    Raises:
+        RecipeError: a layer is missing or has another size.
+    """
+    from safetensors import safe_open
+
+    with safe_open(Path(adapter) / "adapter_model.safetensors", "pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 -- no mapping
+    layers, odd = dict(model.named_modules()), set(linear_targets(model))
+    for name, shape in shapes.items():
+        path, _, part = name.removeprefix("base_model.model.").rpartition(".lora_")
+        if ".experts" in path:
+            continue  # parameters, not layers; PEFT checks these itself
+        layer = layers.get(path)
+        wide = isinstance(layer, torch.nn.Linear) and (layer.in_features if part[0] == "A" else layer.out_features)
+        odd = odd - {path} if wide and shape[1 if part[0] == "A" else 0] == wide else odd | {path}
+    if odd:
+        raise RecipeError(
+            f"The adapter to continue belongs to another base: layer '{min(odd)}' is not in both, or has another size; "
+            "name the model that it was trained on."
         )
 
 

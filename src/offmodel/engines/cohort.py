@@ -140,20 +140,24 @@ class _Cohort:
     def run(self) -> Iterator[Result]:
         """All members, as they get done."""
         while self.waiting or self.seats:
-            self._admit()
+            yield from self._admit()
             yield from self._finish(self._tick())
 
-    def _admit(self) -> None:
-        """Seat those who wait, as far as there is room."""
-        fresh = []
+    def _admit(self) -> list[Result]:
+        """Seat those who wait, as far as there is room; gives those who cannot be seated."""
+        fresh: list[Seat] = []
+        refused: list[Result] = []
         while self.waiting and len(self.seats) + len(fresh) < self.room:
             i = self.waiting.popleft()
-            seat = Seat(i, self.members[i], self.kept[i], self.body, self.bank, self.limit)
-            fresh.append(seat)
+            try:
+                fresh.append(Seat(i, self.members[i], self.kept[i], self.body, self.bank, self.limit))
+            except OffmodelError as error:
+                refused.append((i, error))
         for seat in fresh:
             self.seats.append(seat)
             self.bank.use(len(self.seats))
             seat.sit(len(self.seats) - 1)
+        return refused
 
     def _tick(self) -> list[Result]:
         """One step of every member that has one left; gives those that are done or stopped."""
