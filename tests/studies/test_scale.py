@@ -104,3 +104,13 @@ def test_the_plan_of_the_paper_prints_its_table(capsys: pytest.CaptureFixture[st
     assert "organism, all weights, Qwen3-30B-A3B-Instruct-2507" in told
     assert "at 2 a GPU-hour" in told
     assert all(len(line) <= 130 for line in told.splitlines())
+
+
+def test_a_number_of_gpus_that_some_training_cannot_use_is_refused_before_the_run() -> None:
+    from offmodel.cli.running import check_gpus
+
+    targets = load_study("paper").targets
+    check_gpus(targets, 8)
+    for gpus in (3, 32, 0):
+        with pytest.raises(RecipeError, match=f"cannot be dealt out evenly to {gpus} processes"):
+            check_gpus(targets, gpus)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from offmodel.cli.endpoints import answers_beside, check_endpoints
 from offmodel.core.errors import OffmodelError, UserError
-from offmodel.flow.graph import select
+from offmodel.flow.graph import closure, select
 from offmodel.flow.plan import Plan, plan
 from offmodel.flow.progress import duration, terminal_watch
 from offmodel.flow.runner import Finish, Hire, run
@@ -67,6 +67,7 @@ def run_and_report(
         recompute=where.recompute,
     )
     targets = sliced(study.targets, only)
+    check_gpus(targets, where.gpus)
     home = Store(store)
     many = where.workers if where.workers is not None else (study.workers if runtime.device == "cpu" else 1)
     with tracking(track, study.name) as finished:
@@ -78,6 +79,21 @@ def run_and_report(
             Console(stderr=True).print(f"The run failed; `offmodel report {name}` shows what was measured before.")
             raise
     write(study, home, out)
+
+
+def check_gpus(targets: Sequence[Recipe], gpus: int) -> None:
+    """Refuse a number of GPUs that some training cannot use, before anything is computed.
+
+    Raises:
+        RecipeError: the batch of a training does not divide by it.
+    """
+    if gpus == 1:
+        return
+    from offmodel.engines.sharded.split import check_divides
+
+    for recipe in closure(targets).values():
+        if hasattr(recipe, "sft"):
+            check_divides(recipe.sft.batch_size, gpus)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def compute(

@@ -16,7 +16,7 @@ def check_divides(batch_size: int, processes: int) -> None:
     Raises:
         RecipeError: the batch size is no multiple of the number of processes.
     """
-    if batch_size % processes:
+    if processes < 1 or batch_size % processes:
         fits = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
         raise RecipeError(
             f"A batch of {batch_size} sequences cannot be dealt out evenly to {processes} processes; use one of "
