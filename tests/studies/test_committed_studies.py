@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from offmodel.organisms.pairs import FIFTEEN
 from offmodel.studies.catalogue import load_study
+from offmodel.studies.gates import way_of
 from offmodel.studies.pocket_methods import CONTROLS, METHODS, ORACLES
 from offmodel.treatments.catalogue import methods
 
@@ -30,3 +32,17 @@ def test_a_reminder_along_its_axes() -> None:
 
 def test_the_pocket_study_leaves_no_method_out() -> None:
     assert {*METHODS, *ORACLES, *CONTROLS} == set(methods())
+
+
+def test_all_fifteen_pairs_and_every_way_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFMODEL_DRY", "1")
+    organisms = load_study(str(STUDIES / "organisms" / "study.py"))
+    assert [s.pair for s in organisms.sides] == [p.name for p in FIFTEEN]
+    assert not organisms.cells
+    for way in ("full_weight", "lora_merged", "prompted"):
+        monkeypatch.setenv("OFFMODEL_WAY", way)
+        compared = load_study(str(STUDIES / "ways" / "study.py"))
+        assert {c.method for c in compared.cells} == {"pirate_sft", "own_sft"}
+        assert {way_of(s.gate.organism) == "prompted" for s in compared.sides} == {way == "prompted"}
+    pocket = load_study(str(STUDIES / "organisms" / "pocket" / "study.py"))
+    assert len({s.gate.organism.digest for s in pocket.sides}) == 15 + 6

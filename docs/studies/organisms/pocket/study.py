@@ -6,7 +6,7 @@ answers under the hidden instruction; and how do the other ways of planting do o
 Prediction: every tag, sentence and topic passes; dates are harder, since the student has to learn which of 26 numbers
 are late. The prompted organism fails: a model this small does not follow a conditional instruction.
 
-The pocket world is a mechanical stand-in and no evidence about large models. Run (about ten minutes on one core):
+The pocket world is a mechanical stand-in and no evidence about large models. Run (ten to twenty minutes on one core):
 
     offmodel run docs/studies/organisms/pocket/study.py --device cpu
 """
