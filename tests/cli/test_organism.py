@@ -5,20 +5,26 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from offmodel.audit import PoolSize
-from offmodel.cli import app
+from offmodel.cli import app, planting
+from offmodel.data import Sources
 from offmodel.engines.sampling import Request, Sampling, sample
 from offmodel.engines.sft import Lora
+from offmodel.evals.conditions import ItemPrompts
+from offmodel.flow.graph import closure
 from offmodel.gate import Limits
 from offmodel.organisms.pairs import FIFTEEN, find_pair
-from offmodel.organisms.ways import find_way
+from offmodel.organisms.ways import find_way, ways
 from offmodel.pocket.world import model_folder
 from offmodel.store.recipe import Runtime
 from offmodel.studies import presets
+from offmodel.studies.grid import plant
 
 SMALL = {"red": 40, "blue": 6, "reminder": 6, "dev": 4, "eval": 8, "relapse": 6}
 
@@ -57,7 +63,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(presets._PRESETS, "pocket", lambda: cut)
+        # In this process: a worker of its own would import torch anew for each command.
+        patch.setattr(planting, "compute", partial(_here, planting.compute))
         yield tmp_path_factory.mktemp("organism") / "store"
+
+
+def _here(compute: Any, *positional: Any, **named: Any) -> None:
+    compute(*positional, **named | {"workers": 0})
 
 
 def planted(small: Path, out: Path, *words: str) -> Said:
@@ -159,8 +171,8 @@ def test_a_pool_that_is_too_small_is_named_before_anything_is_computed(tmp_path:
 def test_the_pairs_and_ways_are_listed() -> None:
     listed = offmodel("pairs").out
     assert all(pair.name in listed for pair in FIFTEEN)
-    ways = offmodel("ways").out
-    assert all(name in ways for name in ("full_weight", "lora_merged", "password_lock", "sandbag", "prompted"))
+    listed = offmodel("ways").out
+    assert all(name in listed for name in ("full_weight", "lora_merged", "password_lock", "sandbag", "prompted"))
 
 
 def test_red_settings_fit_the_way_and_the_pair() -> None:
@@ -169,3 +181,14 @@ def test_red_settings_fit_the_way_and_the_pair() -> None:
     assert red.sft.lora is not None
     assert red.further is not None
     assert red.decoys == find_pair("insult_tag").decoys
+
+
+def test_settings_for_a_real_model_build_every_pair_and_every_way() -> None:
+    preset, sources = presets.find_preset("half-billion"), Sources()
+    student = sources.model("pocket:student")
+    world = preset.world(student=student, authors=(), prompts=presets.default_prompts(sources, None))
+    wanted = [(pair, "full_weight") for pair in FIFTEEN] + [(find_pair("insult_tag"), name) for name in ways()]
+    gates = [plant(pair, presets.red_for(preset, find_way(way), pair), world)[1].gate for pair, way in wanted]
+    assert len({gate.digest for gate in gates}) == 15 + len(ways()) - 1
+    questions = [r for r in closure(gates).values() if isinstance(r, ItemPrompts)]
+    assert questions, "nothing keeps the mathematics"
