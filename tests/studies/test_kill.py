@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from offmodel.cli.running import run_and_report
+from offmodel.cli.running import Where, run_and_report
 from offmodel.flow.graph import closure
 from offmodel.store.artifacts import Store
 from offmodel.studies.catalogue import load_study
@@ -49,7 +49,8 @@ def run_and_kill(store: Path, out: Path, rng: random.Random, all_of_it: int, log
 
 
 def test_a_killed_study_ends_with_the_same_digests_and_the_same_numbers(tmp_path: Path) -> None:
-    run_and_report(str(STUDY), store=tmp_path / "whole", out=tmp_path / "r1", device="cpu", workers=0, only=())
+    here = Where(device="cpu", workers=0)
+    run_and_report(str(STUDY), store=tmp_path / "whole", out=tmp_path / "r1", where=here, only=())
     expected = contents(tmp_path / "whole")
     assert set(expected) == set(closure(load_study(str(STUDY)).targets))
 
