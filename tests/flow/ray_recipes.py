@@ -24,6 +24,6 @@ class Slow(Recipe):
 
         node = ray.get_runtime_context().get_node_id()
         Path(job.params.mark, f"{job.params.seed}-{node}").touch()
-        time.sleep(1.0)
+        time.sleep(0.5)
         (job.out / "value.json").write_text(str(job.params.seed))
         return {"node": node}

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from offmodel.core.errors import RecipeError
 from offmodel.engines.objective import KlToReference, Objective
 from offmodel.engines.outcome import publish
 from offmodel.engines.sft import Lora, train
-from offmodel.engines.sharded import assignment
+from offmodel.engines.sharded import assignment, launch, process
 from offmodel.engines.sharded.assignment import Assignment
 from offmodel.store.recipe import Runtime
 from tests.engines.conftest import BASE, LORA, examples, silent
@@ -40,12 +38,6 @@ KILLED = replace(SFT, steps=8, checkpoints=(2, 8))
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
 
-def torchrun(processes: int, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *args]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, env=env)
-
-
 def task_for(folder: Path, sft, scratch: Path, *, recompute: bool = False) -> Assignment:
     return Assignment(
         model=str(folder), adapter=None, reference=str(folder) if sft.objective.kl and not sft.lora else None,
@@ -62,11 +54,13 @@ def two(tmp_path_factory, llama, moe) -> Path:
         assignment.write(root / name / "task", task, examples(10))
     task = replace(task_for(moe, KILLED, root / "killed" / "scratch"), resume_every_s=0.0)
     assignment.write(root / "killed" / "task", task, examples(10))
-    # The last one kills itself after step 5.
-    ran = torchrun(2, "-m", "tests.engines.sharded.several", *(str(root / n / "task") for n in [*CASES, "killed"]))
+    # One start for all: importing costs more than training. The last one kills itself after step 5.
+    folders = [root / name / "task" for name in [*CASES, "killed"]]
+    code, words = launch.start("tests.engines.sharded.several", folders, 2, silent)
     errors = [f for n in CASES for f in (root / n / "task").glob("error-*")]
-    assert not errors, ran.stderr[-6000:]
-    assert "exitcode  : -9" in ran.stderr
+    assert not errors, [f.read_text() for f in errors]
+    assert code != 0
+    assert words == "a process was ended by SIGKILL"
     return root
 
 
@@ -108,7 +102,18 @@ def test_two_processes_equal_one(two, tmp_path, request, name) -> None:
         assert files[0] == files[1]
 
 
-def test_killed_on_two_goes_on_with_one(two, moe, tmp_path) -> None:
+def in_this_process(module: str, folders: list[Path], processes: int, progress) -> tuple[int, str]:
+    """In place of torchrun: a group of one."""
+    names = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items():
+            patch.setenv(name, value)
+        process.main(folders[0])
+    return 0, "none"
+
+
+def test_killed_on_two_goes_on_with_one(two, moe, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(launch, "start", in_this_process)
     scratch = two / "killed" / "scratch"
     assert [f.name for f in scratch.glob("sharded-state-*")] == ["sharded-state-000005"]
     facts = train(

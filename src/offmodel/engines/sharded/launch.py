@@ -27,6 +27,7 @@ from offmodel.engines.sharded.state import STATES, check_optimizer
 from offmodel.engines.weights import merge_scaled
 from offmodel.store.recipe import Facts, Progress, Runtime
 
+_MODULE = "offmodel.engines.sharded.process"
 _ENDED = re.compile(r"Signal \d+ \((SIG\w+)\)")
 
 
@@ -119,7 +120,7 @@ def _until_it_fits(
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         assignment.write(folder, task, examples)
-        code, words = _start(folder, processes, progress)
+        code, words = start(_MODULE, [folder], processes, progress)
         result = assignment.read_result(folder)
         if code == 0 and result is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -135,10 +136,10 @@ def _until_it_fits(
         )
 
 
-def _start(folder: Path, processes: int, progress: Progress) -> tuple[int, str]:
-    """Exit code and last words of torchrun; progress lines are passed on, others go to the log."""
+def start(module: str, folders: Sequence[Path], processes: int, progress: Progress) -> tuple[int, str]:
+    """Exit code and last words of torchrun on a module; progress lines are passed on, others go to the log."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += ["-m", "offmodel.engines.sharded.process", str(folder)]
+    command += ["-m", module, *map(str, folders)]
     words, ended = "none", ""
     # The processes load the offmodel that this one runs, wherever it lies.
     path = [str(Path(offmodel.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
