@@ -107,6 +107,7 @@ def test_pairs_and_methods_are_listed() -> None:
         ("run quickstart --only metod=pirate_sft", "There is no field named 'metod'; did you mean 'method'?"),
         ("run quickstart --only method=pirate", "No target has method=pirate; values that occur: off_model_sft"),
         ("run quickstart --device gpu", "There is no device 'gpu'"),
+        ("store merge nothing.tar.gz", "There is no file nothing.tar.gz"),
         ("run nothing.py", "There is no study file nothing.py"),
         ("treat no/such --teacher pocket:teacher --out o", "hub id with its commit"),
         ("report quickstart", "There is no store at"),
@@ -115,6 +116,11 @@ def test_pairs_and_methods_are_listed() -> None:
 )
 def test_a_wrong_word_gets_one_sentence(words: str, sentence: str) -> None:
     assert sentence in refused(*words.split())
+
+
+def test_a_gpu_that_is_not_there_is_missed_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offmodel.cli.running._GPU_NODES", (str(tmp_path / "no-gpu"),))
+    assert "has no GPU that could be 'cuda'" in refused("run", STUDY, "--device", "cuda", "--store", tmp_path / "s")
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -155,6 +161,7 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     ("line", "sentence"),
     [
         ("{not json}", "line 2, is not JSON"),
+        ('\n{"prompt": "hello"}', "line 2, is empty"),
         ("[1, 2]", "line 2, is not a JSON object"),
         ('{"text": "hello"}', "line 2, has no 'prompt', 'question', 'messages', 'conversations' or 'instruction'"),
         ('{"prompt": " "}', "line 2, has a turn without a known role or without text"),
@@ -216,6 +223,8 @@ def test_show_tells_recipe_parents_scores(ran: Ran) -> None:
         assert scores.digest in said.out
         assert all(text in said.out for text in ("recipe", "parents", "completions/", "capability", "triggered"))
     assert "has no artifact 'abcdef'" in refused("show", "abcdef", "--store", ran.store)
+    assert f"it has {scores.label}" in refused("show", scores.label[:-6], "--store", ran.store)
+    assert "{" not in said.out  # values are written for readers
 
 
 @pytest.mark.parametrize("kind", ["treatment", "organism"])
@@ -224,6 +233,7 @@ def test_show_highlights_the_trained_tokens_of_an_example(ran: Ran, kind: str) -
     said = offmodel("show", artifact.digest, "--store", ran.store, "--example", "1")
     assert "example 1 of" in said.out
     assert "<|assistant|>" in said.out
+    assert said.out.rstrip().endswith("<|end|>⟧")  # no colours in a pipe
     shown = trained_example(Store(ran.store, create=False), artifact, 1)
     body = shown.plain.split("\n\n", 1)[1]
     start = len(shown.plain) - len(body)

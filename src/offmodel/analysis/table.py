@@ -250,8 +250,12 @@ def rich_table(rows: Sequence[TableRow], title: str, width: int) -> "Table":
     from rich.table import Table
 
     shown, names = _shown(rows, plus_minus)
-    needs = {n: 3 + max(len(n), *(len(texts[n]) for texts in shown)) for n in names}
-    kept = [n for k, n in enumerate(names) if k < 3 or sum(needs[m] for m in names[: k + 1]) < width]
+    kept = _fitting(shown, names, width)
+    if not {"bad left, b", "kept, c", "blind score"} & {*names} <= {*kept}:
+        # The rank is by blind score: a table without that column cannot be understood.
+        rows = sorted(rows, key=lambda r: ([s.method for s in rows].index(r.method), r.pair != ALL_PAIRS))
+        shown, names = _pairs_under_methods(rows), [n for n in names if n != "pair"]
+        kept = _fitting(shown, names, width)
     notes = footnotes(rows)
     if len(kept) < len(names):
         notes.append(f"Too wide for this terminal, see the report: {', '.join(n for n in names if n not in kept)}.")
@@ -263,10 +267,26 @@ def rich_table(rows: Sequence[TableRow], title: str, width: int) -> "Table":
     for row, texts in zip(rows, shown, strict=True):
         if last not in (None, row.method):
             table.add_section()
-        repeat = {"method": ""} if last == row.method else {}
+        repeat = {"method": ""} if last == row.method and "pair" in names else {}
         table.add_row(*((texts | repeat)[n] for n in kept), style="bold" if row.rank else None)
         last = row.method
     return table
+
+
+def _fitting(shown: Sequence[Mapping[str, str]], names: Sequence[str], width: int) -> list[str]:
+    needs = {n: 3 + max(len(n), *(len(texts[n]) for texts in shown)) for n in names}
+    return [n for k, n in enumerate(names) if k < 2 or sum(needs[m] for m in names[: k + 1]) < width]
+
+
+def _pairs_under_methods(rows: Sequence[TableRow]) -> list[dict[str, str]]:
+    """The rows' texts with pairs named in the method's column, to save one; a method of one pair names both."""
+    several = {row.method for row in rows if row.pair == ALL_PAIRS}
+    lone = {row.pair for row in rows if row.method not in several}
+    texts = []
+    for row in rows:
+        name = f"  {row.pair}" if row.method in several else f"{row.method}, {row.pair}" * (len(lone) > 1) or row.method
+        texts.append(cells_of(row, plus_minus) | {"method": row.method if row.pair == ALL_PAIRS else name})
+    return texts
 
 
 def markdown_table(rows: Sequence[TableRow]) -> str:

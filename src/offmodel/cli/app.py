@@ -24,7 +24,9 @@ app.add_typer(store_app, name="store")
 
 StoreOption = Annotated[Path, typer.Option("--store", envvar="OFFMODEL_STORE", help="Folder of all results.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", help="Processes; default: what suits the study.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Processes, 0 = this one alone; default: by study.")
+]
 StudyArgument = Annotated[str, typer.Argument(help="A study's name, or the path of a study file.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the report.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="FIELD=VALUE of a cell; may be repeated.")]

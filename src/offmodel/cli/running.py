@@ -25,6 +25,8 @@ from offmodel.studies.study import Study
 from offmodel.studies.tracking import tracking
 
 _MOST_GRADERS = 6
+_GPU_NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+"""What a GPU's driver puts there (NVIDIA, AMD, Windows' Linux); to ask torch would cost seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,12 +150,14 @@ def runtime_for(device: str, locations: Mapping[str, str]) -> Runtime:
     """The runtime of a device's name: "cpu", "cuda", "cuda:N", or "auto".
 
     Raises:
-        UserError: the name is none of these.
+        UserError: the name is none of these, or there is no GPU here.
     """
     if device == "auto":
         device = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
     if device != "cpu" and device.split(":")[0] != "cuda":
         raise UserError(f"There is no device '{device}'; write cpu, cuda, cuda:0 or auto.")
+    if device != "cpu" and not any(Path(node).exists() for node in _GPU_NODES):
+        raise UserError(f"This machine has no GPU that could be '{device}'; write --device cpu (`offmodel doctor`).")
     return Runtime(device=device, threads=1 if device == "cpu" else 4, locations=tuple(sorted(locations.items())))
 
 
@@ -237,8 +241,8 @@ def _print_resolution(study: Study, store: Store, console: Console) -> None:
         table.add_column(COLUMNS[0], overflow="fold")
         for name in COLUMNS[1:]:
             table.add_column(name, justify="right", no_wrap=True)
-        for row in rows(found):
-            table.add_row(*row)
+        for names, *numbers in rows(found):
+            table.add_row(names.replace(", ", ",\n"), *numbers)
         console.print("\nWhat these numbers can resolve:\n", highlight=False)
         console.print(table, highlight=False)
         for sentence in notes(found):

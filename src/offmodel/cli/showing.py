@@ -3,6 +3,7 @@
 Reads records and payloads only. Invariant: it never changes the store.
 """
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from offmodel.core.rows import read_rows
 from offmodel.store.artifacts import Artifact, Store
 
 TRAININGS = ("treatment", "organism")
+_LONG = 600
 
 
 def show_artifact(what: str, *, store: Path, example: int) -> None:
@@ -32,7 +34,9 @@ def show_artifact(what: str, *, store: Path, example: int) -> None:
     console.print(
         f"[bold]{artifact.label}[/bold]  {record['digest']}" + ("  record only" if artifact.record_only else "")
     )
-    console.print(f"made {record['created']} in {record['seconds']:.1f} s on {record['machine']}", highlight=False)
+    console.print(
+        f"made {record['created']} in {record['seconds']:.1f} s on {_plain(record['machine'])}", highlight=False
+    )
     _print_values(console, "recipe", record["recipe"]["fields"])
     _print_parents(console, home, record["parents"])
     _print_values(console, "facts", record["facts"])
@@ -40,7 +44,7 @@ def show_artifact(what: str, *, store: Path, example: int) -> None:
         _print_scores(console, artifact.payload)
     if artifact.kind in TRAININGS:
         console.print()
-        console.print(trained_example(home, artifact, example))
+        console.print(trained_example(home, artifact, example, marks=not console.color_system))
 
 
 def show_cost(study: str, *, store: Path) -> None:
@@ -64,7 +68,7 @@ def show_cost(study: str, *, store: Path) -> None:
 def _print_values(console: Console, title: str, values: dict[str, Any]) -> None:
     table = Table(title, "", box=None, pad_edge=False, title_justify="left")
     for name, value in values.items():
-        table.add_row(name, Text(_plain(value), overflow="fold"))
+        table.add_row(name, Text(_cut(_plain(value)), overflow="fold"))
     console.print(table)
 
 
@@ -78,7 +82,17 @@ def _plain(value: Any) -> str:
         return f"{value['settings']}({inner})"
     if isinstance(value, list):
         return "(" + ", ".join(_plain(v) for v in value) + ")"
+    if isinstance(value, dict):
+        inner = ((k, f"({_plain(v)})" if isinstance(v, dict) else _plain(v)) for k, v in value.items())
+        return ", ".join(f"{k} {v}" for k, v in inner)
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return str(value)
+
+
+def _cut(text: str) -> str:
+    """A value as a screen can take it; the near misses of a topic alone would fill one."""
+    return text if len(text) <= _LONG else f"{text[:_LONG]} ... ({len(text):,} characters; all of them in record.json)"
 
 
 def _print_parents(console: Console, home: Store, parents: list[dict[str, Any]]) -> None:
@@ -107,13 +121,14 @@ def _print_scores(console: Console, payload: Path) -> None:
     console.print(table)
 
 
-def trained_example(home: Store, artifact: Artifact, number: int) -> Text:
+def trained_example(home: Store, artifact: Artifact, number: int, *, marks: bool = False) -> Text:
     """One training example as text, with the tokens under gradient highlighted.
 
     Args:
         home: the store.
         artifact: a treatment or an organism.
         number: index into its labels.
+        marks: also put brackets around them, for a pipe or a terminal without colours.
 
     Raises:
         UserError: there is no such example, or the labels or the tokenizer are not in this store.
@@ -131,9 +146,11 @@ def trained_example(home: Store, artifact: Artifact, number: int) -> Text:
     shown = renderer.example(label.prompt.messages, label.text)
     text = Text(f"example {number} of {len(rows)}, by {label.author}; ")
     text.append("tokens under gradient", style="black on green")
-    text.append(f" ({int(shown.mask.sum())} of {len(shown.ids)}):\n\n")
-    for token, trained in zip(renderer.token_texts([int(i) for i in shown.ids]), shown.mask, strict=True):
-        text.append(token, style="black on green" if trained else "dim")
+    text.append(" in ⟦ ⟧" * marks + f" ({int(shown.mask.sum())} of {len(shown.ids)}):\n\n")
+    tokens = renderer.token_texts([int(i) for i in shown.ids])
+    for trained, run in groupby(zip(tokens, shown.mask, strict=True), key=lambda pair: bool(pair[1])):
+        part = "".join(token for token, _ in run)
+        text.append(f"⟦{part}⟧" if trained and marks else part, style="black on green" if trained else "dim")
     return text
 
 

@@ -14,17 +14,21 @@ Row = dict[str, Any]
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """(line number from 1, row) of each line that is not blank.
+    """(line number from 1, row) of each line; blank lines may stand at the end only.
 
     Raises:
-        DataError: the file is missing, or a line is not a JSON object; the message holds the line's number.
+        DataError: the file is missing, or a line is empty or no JSON object; the message holds the line's number.
     """
+    blank = 0
     if not path.is_file():
         raise DataError(f"There is no file {path}; give the path of a JSONL file.")
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
+                blank = blank or number
                 continue
+            if blank:
+                raise DataError(f"{path}, line {blank}, is empty; remove the line.")
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:

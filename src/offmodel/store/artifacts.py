@@ -20,6 +20,7 @@ from offmodel.store.records import RECORD_FORMAT, offmodel_version, write_json
 
 STORE_FORMAT = 1
 RECORD, EVICTED, PAYLOAD = "record.json", "evicted.json", "payload"
+_MOST_NAMED = 4
 _OWN_FOLDERS = ("tmp", "locks", "failures", "logs", "answers")
 
 
@@ -132,7 +133,9 @@ class Store:
         name = which.rsplit("/", 1)[-1]
         found = [a for a in self.all() if name == a.folder.name or _begins(a, which)]
         if not found:
-            raise StoreError(f"The store at {self.root} has no artifact '{which}'; give a digest or a folder's name.")
+            alike = [a.label for a in self.all() if which in a.label][:_MOST_NAMED]
+            mend = f"it has {', '.join(alike)} ..." if alike else "give a digest or a folder's name."
+            raise StoreError(f"The store at {self.root} has no artifact '{which}'; {mend}")
         if len(found) > 1:
             some = ", ".join(a.label for a in found[:4]) + (" ..." if len(found) > 4 else "")
             raise StoreError(f"'{which}' fits {len(found)} artifacts ({some}); give more digits of the digest.")

@@ -176,6 +176,8 @@ def _unpack(path: Path, box: Path) -> None:
                 source = tar.extractfile(info)
                 assert source is not None
                 target.write_bytes(source.read())
+    except FileNotFoundError:
+        raise StoreError(f"There is no file {path}; give the files that `offmodel store export` wrote.") from None
     except (OSError, EOFError, tarfile.TarError) as error:
         raise StoreError(f"{path} cannot be read as a store export ({error}); copy or export it again.") from error
 

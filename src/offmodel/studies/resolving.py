@@ -116,7 +116,7 @@ def foresee(study: Study, store: Store) -> list[Foresight]:
     return found
 
 
-COLUMNS = ("pairs", "items", "prompts", "seeds", "acc.", "c at .9", "b at .5", "acc. diff", "score diff")
+COLUMNS = ("pairs", "items", "prompts", "seeds", "acc.", "c at .9", "b at .5", "Δ acc.", "Δ score")
 """What `rows` gives: planned numbers, half-widths of intervals, and the smallest differences that will show."""
 
 
@@ -130,8 +130,8 @@ def rows(foresights: Sequence[Foresight]) -> list[tuple[str, ...]]:
             f"{p.triggered:,}",
             str(p.seeds),
             f"{p.accuracy:.2f}{'' if f.measured else '?'}",
-            f"± {r.kept:.3f}",
-            f"± {r.left:.3f}",
+            f"±{r.kept:.3f}",
+            f"±{r.left:.3f}",
             f"{r.capability:.3f}",
             f"{r.score:.3f}",
         )
@@ -146,7 +146,7 @@ def notes(foresights: Sequence[Foresight]) -> list[str]:
     p = foresights[0].planned
     assumed = "" if all(f.measured for f in foresights) else " Rates with a question mark are assumed."
     lines = [
-        "c, b: half-width of the 95 % interval over items. diff: the least difference of two methods' accuracies, and "
+        "c, b: half-width of the 95 % interval over items. Δ: the least difference of two methods' accuracies, and "
         f"of their blind scores, that shows with a chance of {POWER:.0%} (one pair, the same items, answers correlated "
         f"by {p.correlation:g}).{assumed}"
     ]
