@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from offmodel.cli import app
+from offmodel.cli.running import runtime_for
 from offmodel.cli.showing import trained_example
 from offmodel.pocket.world import model_folder
 from offmodel.store.artifacts import Artifact, Store
@@ -121,6 +122,7 @@ def test_a_wrong_word_gets_one_sentence(words: str, sentence: str) -> None:
 def test_a_gpu_that_is_not_there_is_missed_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offmodel.cli.running._GPU_NODES", (str(tmp_path / "no-gpu"),))
     assert "has no GPU that could be 'cuda'" in refused("run", STUDY, "--device", "cuda", "--store", tmp_path / "s")
+    assert runtime_for("cuda", {}, here=False).device == "cuda"  # a cluster's machines may have what this one lacks
 
 
 @pytest.mark.parametrize("relative", [False, True])

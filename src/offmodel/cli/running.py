@@ -63,7 +63,7 @@ def run_and_report(
     study = load_study(name)
     check_measurable(study)
     runtime = replace(
-        runtime_for(where.device, dict(study.locations)),
+        runtime_for(where.device, dict(study.locations), here=where.on == "local"),
         plugins=study_plugins(name),
         processes=where.gpus,
         recompute=where.recompute,
@@ -146,8 +146,8 @@ def teams_on(on: str, store: Store) -> Hire | None:
     return hire(on, store)
 
 
-def runtime_for(device: str, locations: Mapping[str, str]) -> Runtime:
-    """The runtime of a device's name: "cpu", "cuda", "cuda:N", or "auto".
+def runtime_for(device: str, locations: Mapping[str, str], *, here: bool = True) -> Runtime:
+    """The runtime of a device's name: "cpu", "cuda", "cuda:N", or "auto"; `here`: this machine computes, so it must have it.
 
     Raises:
         UserError: the name is none of these, or there is no GPU here.
@@ -156,7 +156,7 @@ def runtime_for(device: str, locations: Mapping[str, str]) -> Runtime:
         device = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
     if device != "cpu" and device.split(":")[0] != "cuda":
         raise UserError(f"There is no device '{device}'; write cpu, cuda, cuda:0 or auto.")
-    if device != "cpu" and not any(Path(node).exists() for node in _GPU_NODES):
+    if here and device != "cpu" and not any(Path(node).exists() for node in _GPU_NODES):
         raise UserError(f"This machine has no GPU that could be '{device}'; write --device cpu (`offmodel doctor`).")
     return Runtime(device=device, threads=1 if device == "cpu" else 4, locations=tuple(sorted(locations.items())))
 
