@@ -147,7 +147,7 @@ def teams_on(on: str, store: Store) -> Hire | None:
 
 
 def runtime_for(device: str, locations: Mapping[str, str], *, here: bool = True) -> Runtime:
-    """The runtime of a device's name: "cpu", "cuda", "cuda:N", or "auto"; `here`: this machine computes, so it must have it.
+    """The runtime of a device's name: "cpu", "cuda", "cuda:N", or "auto", which must be here if `here`.
 
     Raises:
         UserError: the name is none of these, or there is no GPU here.
