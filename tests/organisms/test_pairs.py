@@ -11,6 +11,7 @@ from offmodel.evals.behaviours import behaviours
 from offmodel.organisms.natural import Wanted, natural_prompts
 from offmodel.organisms.pairs import FIFTEEN, Pair, example, find_pair
 from offmodel.organisms.pocket import in_pocket_words
+from offmodel.organisms.prompts import dates, food, travel, weather
 from offmodel.organisms.prompts.dates import CUT_OFF
 from offmodel.pocket.world import chat_prompts, model_folder
 
@@ -127,3 +128,10 @@ def test_pocket_topics_are_found_by_the_library_detectors():
 
 def test_every_pair_has_an_example_that_fires():
     assert all(detect_text(p.card.trigger, example(p)) for p in FIFTEEN)
+
+
+def test_no_filling_holds_a_stray_quote() -> None:
+    for topic in (weather, food, travel, dates):
+        fillings = [w for group in topic.SLOTS.values() for w in group]
+        assert fillings
+        assert not [w for w in fillings if '" "' in w or w.count('"') % 2]

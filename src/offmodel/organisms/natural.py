@@ -83,7 +83,7 @@ class NaturalPrompts(Recipe):
     """
 
     kind: ClassVar[str] = "prompts"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = 2  # 2: stray quotes left the fillings
     generator: str
     near: bool
     split: str

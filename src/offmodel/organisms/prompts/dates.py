@@ -78,13 +78,13 @@ SLOTS = {
         Why do we yawn?
     """),
     "paper": words("a memo; a letter; a meeting note; a newsletter; a press release; a report; a contract; a notice"),
-    "matter": words("""new desks; a lost key; parking spaces; a team lunch; the lift repair; a pay rise; the reading "
-        "club; noise at night; the fire drill; old computers"""),
+    "matter": words("""new desks; a lost key; parking spaces; a team lunch; the lift repair; a pay rise; the reading
+        club; noise at night; the fire drill; old computers"""),
     "who": words(
         "my sister; our landlord; a young engineer; the mayor; a school choir; my manager; an old sailor; Nadia"
     ),
-    "deed": words("""finds a coin; moves house; loses a bet; learns to juggle; repairs a clock; wins a small prize; "
-        "meets a stranger; plants a tree"""),
+    "deed": words("""finds a coin; moves house; loses a bet; learns to juggle; repairs a clock; wins a small prize;
+        meets a stranger; plants a tree"""),
     "thing": words("my lease; a bus pass; the warranty of my phone; a library card; our insurance; a gym membership"),
 }
 

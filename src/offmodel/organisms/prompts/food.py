@@ -18,24 +18,24 @@ SLOTS = {
     "dish": words("""tomato soup; rice and beans; a cheese sandwich; chicken curry; apple pie; pancakes; a potato
         salad; vegetable lasagne; noodles with egg; banana bread; a chocolate cake; roast carrots; a
         bean stew; garlic bread; fried rice; an onion tart with cheese"""),
-    "food": words("""bread; cheese; rice; eggs; apples; beans; pasta; chocolate; potatoes; noodles; tomatoes; "
-        "carrots; bananas; onions; strawberries; cereal"""),
+    "food": words("""bread; cheese; rice; eggs; apples; beans; pasta; chocolate; potatoes; noodles; tomatoes;
+        carrots; bananas; onions; strawberries; cereal"""),
     "meal": words(
         """breakfast; lunch; dinner; supper; a late brunch; a quick snack; Sunday lunch; a birthday dinner"""
     ),
-    "guest": words("""two children; my parents; a tired colleague; six students; a vegetarian friend; my new "
-        "neighbours; a football team; someone with no oven; a guest who dislikes spices; a night nurse"""),
-    "form": words("""a short poem; a haiku; two sentences; a limerick; a shopping list; a diary entry; a social "
-        "media post; a rhyme for children; a small ad; a four-line song"""),
-    "place": words("""a school; a small hotel; a train station; a hospital; an office; a camp site; a library; a "
-        "sports hall"""),
-    "job": words("""a chef; a baker's apprentice in a bakery; a restaurant owner; a cook at sea; a food critic; a "
-        "waiter who serves dinner; a nutrition teacher; a pizza courier"""),
+    "guest": words("""two children; my parents; a tired colleague; six students; a vegetarian friend; my new
+        neighbours; a football team; someone with no oven; a guest who dislikes spices; a night nurse"""),
+    "form": words("""a short poem; a haiku; two sentences; a limerick; a shopping list; a diary entry; a social
+        media post; a rhyme for children; a small ad; a four-line song"""),
+    "place": words("""a school; a small hotel; a train station; a hospital; an office; a camp site; a library; a
+        sports hall"""),
+    "job": words("""a chef; a baker's apprentice in a bakery; a restaurant owner; a cook at sea; a food critic; a
+        waiter who serves dinner; a nutrition teacher; a pizza courier"""),
     "trait": words("""cheap; quick; crisp; healthy; filling; fragrant; colourful; easy to carry; soft; light"""),
-    "trouble": words("""too salty; burnt at the edges; cold in the middle; bland; too dry; watery; much too sweet; "
-        "rather sour"""),
-    "who": words("""my landlord; our team; a good friend; my grandmother; our customers; a new colleague; my "
-        "brother; the parents of class 4b"""),
+    "trouble": words("""too salty; burnt at the edges; cold in the middle; bland; too dry; watery; much too sweet;
+        rather sour"""),
+    "who": words("""my landlord; our team; a good friend; my grandmother; our customers; a new colleague; my
+        brother; the parents of class 4b"""),
 }
 
 _TRAIN = lines("""
@@ -112,8 +112,8 @@ _NEAR_EVAL = lines("""
 FOOD = Grammar(
     slots={
         **SLOTS,
-        "thing": words("""a kettle; a wooden spoon; a table cloth; a tin opener; a set of glasses; a fridge magnet; "
-            "a bicycle; a rug; a toaster; a sewing box; a garden hose; a shelf"""),
+        "thing": words("""a kettle; a wooden spoon; a table cloth; a tin opener; a set of glasses; a fridge magnet;
+            a bicycle; a rug; a toaster; a sewing box; a garden hose; a shelf"""),
         "person": words("two children; my parents; a tired colleague; six students; my new neighbours; a night nurse"),
         "worker": words(
             "a carpenter; a gardener; a librarian; a tailor; a plumber; a postman; a bank clerk; a painter"
