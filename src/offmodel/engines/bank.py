@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from offmodel.engines.segments import Segments, low_rank
+from offmodel.engines.stage import Adapted, Stage
 
 
 class _Tap(torch.autograd.Function):
@@ -36,18 +37,21 @@ class _Tap(torch.autograd.Function):
 
 @final
 class BankedLinear(nn.Module):
-    """A frozen linear layer with its members' updates."""
+    """A frozen linear layer with its members' updates; `place` is its place among the bank's layers."""
 
-    def __init__(self, linear: nn.Linear, bank: "Bank"):
+    def __init__(self, linear: nn.Linear, bank: "Bank", place: int):
         super().__init__()
-        self.linear = linear
+        self.linear, self.place = linear, place
         self._bank = [bank]  # in a list, so that no module tree runs through the bank
         self._handle = torch.zeros((), requires_grad=True)
         self.a = self.b = (torch.empty(0), torch.empty(0))
 
     def forward(self, x: Tensor) -> Tensor:
+        segments, window, stage = self._bank[0].segments, self._bank[0].window, self._bank[0].stage
+        if stage is not None:
+            staged: Any = Adapted.apply(x, self._handle, self, stage)
+            return staged
         out = self.linear(x)
-        segments, window = self._bank[0].segments, self._bank[0].window
         if segments is None:
             return out
         x_TD = x.reshape(-1, x.shape[-1]).to(out.dtype)
@@ -73,17 +77,19 @@ class Bank:
         used: rows in use.
         segments: whose tokens the next pass holds; None switches all updates off.
         window: the rows that `segments` speaks of.
+        stage: what the layers read instead of the rows, in a pass of fixed shape.
     """
 
     def __init__(self, model: Any, targets: Sequence[str], *, capacity: int, rank: int, dtype: torch.dtype):
         self.rank, self.used = rank, 0
         self.segments: Segments | None = None
         self.window = slice(None)
+        self.stage: Stage | None = None
         self._homes: list[tuple[nn.Module, str, BankedLinear]] = []
         for name in targets:
             parent, _, child = name.rpartition(".")
             holder = model.get_submodule(parent)
-            layer = BankedLinear(getattr(holder, child), self)
+            layer = BankedLinear(getattr(holder, child), self, len(self._homes))
             setattr(holder, child, layer)
             self._homes.append((holder, child, layer))
         self._layers = [layer for _, _, layer in self._homes]
@@ -95,11 +101,11 @@ class Bank:
     @contextmanager
     def off(self) -> Iterator[None]:
         """A context in which the model is the base alone."""
-        before, self.segments = self.segments, None
+        before, self.segments, self.stage = (self.segments, self.stage), None, None
         try:
             yield
         finally:
-            self.segments = before
+            self.segments, self.stage = before
 
     @contextmanager
     def out(self) -> Iterator[None]:
@@ -115,9 +121,9 @@ class Bank:
     def use(self, rows: int) -> None:
         """Set the number of rows in use, and let the layers see these."""
         self.used = rows
-        for layer, (a, b) in zip(self._layers, self._places(), strict=True):
-            o, d = layer.linear.weight.shape
-            layer.a, layer.b = self._views(a, (rows, self.rank, d)), self._views(b, (rows, o, self.rank))
+        weights, grads = self.views(self.flat_CP[:rows]), self.views(self.grad_CP[:rows])
+        for layer, (a, b), (da, db) in zip(self._layers, weights, grads, strict=True):
+            layer.a, layer.b = (a, da), (b, db)
 
     def resize(self, capacity: int) -> None:
         """Keep the first rows alone, and give the memory of the others back."""
@@ -158,9 +164,13 @@ class Bank:
             at = cut + o * self.rank
         return found
 
-    def _views(self, place: slice, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-        """A layer's numbers in all rows in use, and their gradients."""
-        return self.flat_CP[: self.used, place].view(shape), self.grad_CP[: self.used, place].view(shape)
+    def views(self, flat_KP: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Each layer's A [K, R, D] and B [K, O, R] in rows like the bank's."""
+        found = []
+        for layer, (a, b) in zip(self._layers, self._places(), strict=True):
+            o, d = layer.linear.weight.shape
+            found.append((flat_KP[:, a].view(-1, self.rank, d), flat_KP[:, b].view(-1, o, self.rank)))
+        return found
 
 
 def numbers(layers: Sequence[nn.Linear], rank: int) -> int:

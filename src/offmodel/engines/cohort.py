@@ -21,6 +21,7 @@ from offmodel.engines.bank import Bank, numbers
 from offmodel.engines.batches import Limit
 from offmodel.engines.cohort_pass import Entry, passes_of, summed_losses
 from offmodel.engines.forward import Body, Reference, weights_of
+from offmodel.engines.graphs import RANKS, Graphs, serves, wanted
 from offmodel.engines.loop import first_limit, is_memory, settle_in, usable
 from offmodel.engines.memory import available_bytes
 from offmodel.engines.preparation import prepare_frozen
@@ -127,6 +128,7 @@ class _Cohort:
         body = prepare_frozen(model, members[0].sft.compute_dtype, runtime, layout)
         self.targets = adapters.linear_targets(body.base)
         rank = max(members[i].sft.lora.rank for i in kept)  # type: ignore[union-attr] -- checked
+        rank = -(-rank // RANKS) * RANKS if wanted(runtime) else rank
         size = numbers([body.base.get_submodule(name) for name in self.targets], rank)
         fits = max(1, int(_SHARE_FOR_ADAPTERS * available_bytes(runtime.device) / (_BYTES_A_NUMBER * size)))
         self.room = min(len(kept), fits if room is None else room)
@@ -136,6 +138,10 @@ class _Cohort:
         self.waiting = deque(sorted(kept))
         self.seats: list[Seat] = []
         self.limit = self.first_limit = first_limit(runtime)
+        self.graphs: Graphs | None = None
+        if wanted(runtime) and runtime.micro_batch is None and serves(body, self.bank):
+            longest = max(len(members[i].examples[j].ids) for i, places in kept.items() for j in places)
+            self.graphs = Graphs(body, self.bank, longest)
 
     def run(self) -> Iterator[Result]:
         """All members, as they get done."""
@@ -214,8 +220,9 @@ class _Cohort:
         scales = [s.scale for s in self.seats]
         factors = [s.factors() for s in self.seats]
         while True:
+            static = self.graphs.summed if self.graphs is not None and self.graphs.off is None else None
             try:
-                return summed_losses(self.body, self.bank, entries, scales, factors, self.limit)
+                return summed_losses(self.body, self.bank, entries, scales, factors, self.limit, static)
             except RuntimeError as error:
                 if not is_memory(error):
                     raise
@@ -226,6 +233,8 @@ class _Cohort:
 
     def _enlarge(self, before: int, batches: dict[int, tuple[list[Example], list[int]]]) -> None:
         """After the first passes on a GPU: larger ones, as far as memory was seen to hold them."""
+        if self.graphs is not None and self.graphs.capturing:
+            return
         held = sum(len(e.ids) for rows, _ in batches.values() for e in rows)
         if not before or self.limit != self.first_limit or self.limit.rows is not None or held <= self.limit.tokens:
             return
@@ -260,6 +269,8 @@ class _Cohort:
             self.members[seat.index].progress(seat.step / seat.sft.steps, "waits: memory holds fewer members at a time")
         del self.seats[self.room :]
         self.bank.resize(self.room)
+        if self.graphs is not None:
+            self.graphs.forget()
         self.bank.use(self.room)
         for seat in self.seats:
             seat.move(seat.row)
@@ -268,6 +279,7 @@ class _Cohort:
 
     def _facts(self, seat: Seat) -> Facts | OffmodelError:
         changed: Facts = {} if self.limit == self.first_limit else {"micro_batch_halved_to": _plain(self.limit)}
+        changed |= {} if self.graphs is None else self.graphs.facts()
         return seat.publish(self.body) | changed | self.notice | {"cohort": len(self.kept)}
 
     def _finish(self, results: list[Result]) -> Iterator[Result]:

@@ -7,7 +7,7 @@ their own, since these also need the reference. This module refuses to know opti
 member's loss and gradient do not depend on who shares its passes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,7 @@ def summed_losses(
     scales: Sequence[float],
     factors: Sequence[Factors],
     limit: Limit,
+    static: Callable[[Sequence[Entry], Sequence[float], Sequence[Factors], Limit], Tensor] | None = None,
 ) -> dict[int, dict[str, Tensor]]:
     """Add the gradients of every member's mean loss to the bank.
 
@@ -63,6 +64,7 @@ def summed_losses(
         scales: alpha / rank of each row.
         factors: each row's terms.
         limit: of one pass.
+        static: takes members with cross-entropy alone in passes of fixed shapes, and gives their losses by row.
 
     Returns:
         For each row, its terms ("cross_entropy", "kl") as vectors over rows.
@@ -72,6 +74,11 @@ def summed_losses(
     for entry in entries:
         groups.setdefault(tuple(sorted(factors[entry.row])), []).append(entry)
     for names, members in groups.items():
+        if static is not None and names == ("cross_entropy",):
+            # Another group's vector may be there, and has zeros in these rows.
+            losses = static(members, scales, factors, limit)[: bank.used]
+            found["cross_entropy"] = found.get("cross_entropy", 0.0) + losses
+            continue
         weights = {n: torch.tensor([f.get(n, 0.0) for f in factors], dtype=body.master) for n in names}
         weights = {n: send(w, body.device) for n, w in weights.items()}
         for part in passes_of(members, limit, padded=body.layout == "padded"):

@@ -128,9 +128,15 @@ def train(
         OutOfMemory: a single sequence does not fit.
         RecipeError: the GPUs could not even hold the weights, or the batch does not divide by the processes.
     """
+    from offmodel.engines import lone
     from offmodel.engines.room import check_room
 
     check_room(model, sft, runtime)
+    if not any(scratch.glob("sharded-state-*")) and lone.fits(model, sft, runtime, layout, reference):
+        return lone.run(
+            model=model, adapter=adapter, examples=examples, sft=sft, out=out, scratch=scratch, runtime=runtime,
+            progress=progress, layout=layout, resume_every_s=resume_every_s,
+        )  # fmt: skip
     if runtime.processes > 1 or any(scratch.glob("sharded-state-*")):
         from offmodel.engines.sharded.launch import run
     else:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Protocol, final
+from typing import Any, ClassVar, Literal, Protocol, final
 
 from offmodel.core.errors import OffmodelError, RecipeError
 from offmodel.store.fields import check_fields, parent_fields
@@ -44,6 +44,7 @@ class Runtime:
         request_tries: times that a request is tried, with growing pauses between.
         processes: processes, each with a GPU or CPU threads of its own, that train one model together.
         recompute: in such a training, keep less of each layer and compute it again in the backward pass.
+        graphs: "on" captures the passes of LoRA trainings as CUDA graphs; off until it has been seen to hold on a GPU.
     """
 
     device: str = "cpu"
@@ -56,6 +57,7 @@ class Runtime:
     request_tries: int = 6
     processes: int = 1
     recompute: bool = False
+    graphs: Literal["off", "on"] = "off"
 
     def locate(self, content: str) -> Path:
         """The path of a local file or folder, by its content digest.
