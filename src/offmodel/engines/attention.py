@@ -58,7 +58,7 @@ def _varlen(
     """Causal attention within sequences; q [T, H, D], k and v [T, Hkv, D], all bfloat16."""
     from torch.nn.attention.varlen import varlen_attn
 
-    known = inspect.signature(varlen_attn).parameters
+    known = _known(varlen_attn)
     options: dict[str, Any] = {}
     if "window_size" in known:
         options["window_size"] = (-1 if window is None else window - 1, 0)
@@ -70,10 +70,17 @@ def _varlen(
         options["enable_gqa"] = True
     else:
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
-    if scaling is not None:
-        q = q * (scaling * q.shape[-1] ** 0.5)
+    # The kernel divides by the root of the head's size, as nearly all models do.
+    factor = 1.0 if scaling is None else scaling * q.shape[-1] ** 0.5
+    if abs(factor - 1) > 1e-9:
+        q = q * factor
     attend: Any = varlen_attn
     return attend(q.contiguous(), k.contiguous(), v.contiguous(), ends, ends, longest, longest, **options)
+
+
+@lru_cache(maxsize=2)
+def _known(function: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 @lru_cache(maxsize=8)

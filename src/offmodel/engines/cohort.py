@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from offmodel.core.errors import OffmodelError, OutOfMemory, RecipeError
-from offmodel.engines import adapters
+from offmodel.engines import adapters, norms
 from offmodel.engines.bank import Bank, numbers
 from offmodel.engines.batches import Limit
 from offmodel.engines.cohort_pass import Entry, passes_of, summed_losses
@@ -142,6 +142,8 @@ class _Cohort:
         if wanted(runtime) and runtime.micro_batch is None and serves(body, self.bank):
             longest = max(len(members[i].examples[j].ids) for i, places in kept.items() for j in places)
             self.graphs = Graphs(body, self.bank, longest)
+            if runtime.device.startswith("cuda"):
+                norms.fuse(body.base)
 
     def run(self) -> Iterator[Result]:
         """All members, as they get done."""
