@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from bench import Rows
@@ -30,7 +30,7 @@ from offmodel.core.rows import read_rows
 from offmodel.engines import loop
 from offmodel.engines.cohort import Member, train_cohort
 from offmodel.engines.objective import CROSS_ENTROPY
-from offmodel.engines.sft import Lora, Sft, train
+from offmodel.engines.sft import Layout, Lora, Sft, train
 from offmodel.store.recipe import Runtime
 
 # Frozen-base LoRA costs about 4 FLOP a parameter and token; at 40 % of 800 TFLOP/s (one H100, 0.49 G parameters).
@@ -66,6 +66,17 @@ class Bench:
     work: Path
     losses: dict[str, list[float]] = field(default_factory=dict)
     runs: int = 0
+    graphs: Literal["off", "on"] = "off"
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where our trainers run, and whether they capture their passes."""
+        return Runtime(device=self.device, graphs=self.graphs)
+
+    @property
+    def layout(self) -> Layout:
+        """On a CPU only packed passes have fixed shapes."""
+        return "packed" if self.graphs == "on" and self.device == "cpu" else "auto"
 
     def data(self, seed: int) -> list[Any]:
         """A member's own examples."""
@@ -100,6 +111,7 @@ class Bench:
             "steps": sft.steps,
         }
         if self.device == "cuda":
+            found["reserved_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 1)
             found["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
             found["share_of_ceiling"] = round(found["tokens_per_second"] / CEILING, 3)
         return found
@@ -115,18 +127,22 @@ def marking(sft: Sft, marks: dict[int, float]) -> Callable[..., None]:
     return lambda fraction, text="": marks.setdefault(round(fraction * sft.steps), time.perf_counter()) and None
 
 
-def single(bench: Bench, look: int) -> dict[str, Any]:
+def single(bench: Bench, look: int, steps: int | None = None) -> dict[str, Any]:
     """Our trainer, one adapter."""
     bench.fresh()
+    sft = replace(bench.sft, steps=steps or bench.sft.steps)
     loop.LOOK[bench.device] = look
     marks: dict[int, float] = {}
     data, places = bench.data(0), bench.folders()
     facts = train(
-        model=bench.model, adapter=None, examples=data, sft=bench.sft, runtime=Runtime(device=bench.device),
-        progress=marking(bench.sft, marks), **places,
+        model=bench.model, adapter=None, examples=data, sft=sft, runtime=bench.runtime,
+        progress=marking(sft, marks), layout=bench.layout, **places,
     )  # fmt: skip
-    bench.losses["single"] = [r["loss"] for r in read_rows(places["out"] / "losses.jsonl")]
-    return bench.columns(bench.sft, lengths_of(data, bench.sft), marks) | {"layout": facts["layout"]}
+    losses = [r["loss"] for r in read_rows(places["out"] / "losses.jsonl")]
+    apart = agreement(bench, losses)
+    bench.losses.setdefault("single", losses)
+    columns = bench.columns(sft, lengths_of(data, sft), marks)
+    return columns | {n: facts[n] for n in ("layout", "graphs") if n in facts} | apart
 
 
 def cohort(bench: Bench, k: int, steps: int, look: int, progress: Any = None) -> dict[str, Any]:
@@ -144,12 +160,12 @@ def cohort(bench: Bench, k: int, steps: int, look: int, progress: Any = None) ->
         told = first if i == 0 else (lambda *_: None)
         members.append(Member(adapter=None, examples=data, sft=mine, progress=told, **bench.folders()))
     began = time.perf_counter()
-    found = dict(train_cohort(model=bench.model, members=members, runtime=Runtime(device=bench.device)))
+    found = dict(train_cohort(model=bench.model, members=members, runtime=bench.runtime, layout=bench.layout))
     errors = [str(f) for f in found.values() if isinstance(f, Exception)]
     assert not errors, errors
     columns = bench.columns(sft, tokens, marks) if marks else {}
     columns |= {"members": k, "start_s": round(min(marks.values(), default=began) - began, 1)}
-    kept = ("layout", "cohort_held_at_a_time", "micro_batch_halved_to")
+    kept = ("layout", "graphs", "cohort_held_at_a_time", "micro_batch_halved_to")
     columns |= {n: found[0][n] for n in kept if n in found[0]}
     losses = [r["loss"] for r in read_rows(members[0].out / "losses.jsonl")]
     return columns | agreement(bench, losses)
@@ -191,7 +207,7 @@ def trl(bench: Bench, steps: int, look: int, *, packed: tuple[int, int] | None) 
     return found | {"largest_loss_difference": round(max(abs(a - b) for a, b in zip(means, losses, strict=True)), 5)}
 
 
-def profiled(bench: Bench, k: int) -> dict[str, Any]:
+def profiled(bench: Bench, k: int, steps: int = 4) -> dict[str, Any]:
     """What one step's time goes to: kernels by their own time, and the share of the step in which the device worked."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -201,14 +217,14 @@ def profiled(bench: Bench, k: int) -> dict[str, Any]:
 
     def told(fraction: float, text: str = "") -> None:
         clocks.append(time.perf_counter())
-        if len(clocks) == 3:
+        if len(clocks) == steps - 1:
             watch.start()
             clocks[-1] = time.perf_counter()
-        if len(clocks) == 4:
+        if len(clocks) == steps:
             watch.stop()
 
-    cohort(bench, k, 4, 1, progress=told)
-    wall = 1000 * (clocks[3] - clocks[2])
+    facts = cohort(bench, k, steps, 1, progress=told)
+    wall = 1000 * (clocks[-1] - clocks[-2])
     events = watch.key_averages()
     own = [(e.key, e.self_device_time_total / 1000, e.count) for e in events if e.self_device_time_total > 0]
     # Ranges such as autograd's nodes are also listed with their kernels' time; kernels alone add up to the device's.
@@ -223,7 +239,7 @@ def profiled(bench: Bench, k: int) -> dict[str, Any]:
         named.setdefault(name[:90], []).append(ms)
     top = sorted(((n, round(sum(v), 2), len(v)) for n, v in named.items()), key=lambda x: -x[1])[:18]
     operators = sorted(own, key=lambda x: -x[1])[:12]
-    return {
+    return {n: facts[n] for n in ("graphs",) if n in facts} | {
         "members": k,
         "wall_ms_profiled": round(wall, 1),
         "kernels": len(kernels),
@@ -253,6 +269,10 @@ def main() -> int:
         bench = Bench(build(Path(temporary) / "model", shape), shape["vocab_size"], sft, device, Path(temporary))
         rows.measure("ours, one adapter", lambda: single(bench, 2 if toy else 8), needs=30)
         rows.measure(f"ours, cohort of {first}", lambda: cohort(bench, first, *cohorts[first]), needs=45)
+        captured = replace(bench, graphs="on")
+        rows.measure("ours, one adapter, captured", lambda: single(captured, 2 if toy else 8), needs=30)
+        rows.measure(f"ours, cohort of {first}, captured", lambda: cohort(captured, first, *cohorts[first]), needs=45)
+        bench.runs = captured.runs
         rows.measure("TRL", lambda: trl(bench, *short, packed=None), needs=30)
         rows.measure(
             "TRL, packed 4 x 1024", lambda: trl(bench, *short, packed=(128, 4) if toy else (1024, 4)), needs=30

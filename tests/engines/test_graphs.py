@@ -242,6 +242,26 @@ def test_memory_that_runs_out_leaves_plain_passes(llama, tmp_path, monkeypatch):
         assert equal(members[i].out, alone(llama, tmp_path, PLAIN, i, layout="packed")[0], 1e-10), i
 
 
+def test_memory_that_runs_out_beside_graphs_drops_them_first(llama, tmp_path, monkeypatch):
+    on_a_gpu(monkeypatch, fake_capture)
+    plain, seen = static_pass.StaticPass.run, []
+
+    def full(self):
+        seen.append(self.shape)
+        if len(seen) in (3, 5):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        plain(self)
+
+    monkeypatch.setattr(static_pass.StaticPass, "run", full)
+    settings = replace(PLAIN, steps=12)
+    members = [member(tmp_path, f"m{i}", settings, rows=examples(10, seed=i)) for i in range(2)]
+    facts = together(llama, members)
+    assert not facts[0]["graphs"].startswith("off")
+    assert facts[0]["micro_batch_halved_to"]
+    for i in range(2):
+        assert equal(members[i].out, alone(llama, tmp_path, settings, i, layout="packed")[0], 1e-10), i
+
+
 def test_it_is_asked_for_or_off(monkeypatch):
     assert not graphs.wanted(Runtime())
     monkeypatch.setenv("OFFMODEL_GRAPHS", "1")

@@ -241,7 +241,11 @@ class _Cohort:
         if not before or self.limit != self.first_limit or self.limit.rows is not None or held <= self.limit.tokens:
             return
         peak = torch.cuda.max_memory_allocated(self.body.device) - before
-        tokens = int(_SHARE_FOR_A_PASS * available_bytes(self.body.device) * self.limit.tokens / max(peak, 1))
+        # A captured pass keeps its memory, beside which the next shape runs plainly once.
+        share = _SHARE_FOR_A_PASS if self.graphs is None else _SHARE_FOR_A_PASS / 2
+        moments = 2 * self.bank.grad_CP[0].nbytes * sum(s.step == s.start for s in self.seats)
+        free = available_bytes(self.body.device) - moments
+        tokens = int(share * free * self.limit.tokens / max(peak, 1))
         if tokens > self.limit.tokens:
             self.limit = self.first_limit = replace(self.limit, tokens=min(tokens, _MOST_TOKENS))
 

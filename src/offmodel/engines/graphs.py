@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Each keeps its kernels' arguments; more shapes than these are run plainly.
 _MOST_GRAPHS = 12
+# Graphs are dropped for want of memory, and captured again, so many times.
+_MOST_BEGINNINGS = 2
 # Grouped products want rows of 16 bytes.
 RANKS = 8
 
@@ -62,6 +64,7 @@ class Graphs:
         self._body, self._bank, self._longest = body, bank, -(-longest // 64) * 64
         self._cuda = body.device.startswith("cuda")
         self.off: str | None = None
+        self._began_anew = 0
         self._captured = self._replayed = self._plain = self._steps = 0
         self._seconds = 0.0
         self._sums_C = torch.zeros(0, dtype=body.master, device=body.device)
@@ -99,7 +102,7 @@ class Graphs:
             try:
                 self._pass([ordered[i] for i in part], scales, factors)
             except torch.OutOfMemoryError:
-                self._give_up("memory ran out")
+                self._make_room()
                 raise
         return self._sums_C.clone()
 
@@ -160,15 +163,19 @@ class Graphs:
         gc.disable()  # what is freed in the middle of a capture can break it
         try:
             with torch.cuda.stream(self._aside):
-                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
                 try:
+                    # Not torch.cuda.graph(), which collects garbage each time.
+                    graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
                     one.run()
                     graph.capture_end()
                 except RuntimeError as error:
                     with suppress(RuntimeError):
                         graph.capture_end()
                     del graph
-                    self._give_up(f"a capture failed: {_first_line(error)}")
+                    if isinstance(error, torch.OutOfMemoryError):
+                        self._make_room()
+                    else:
+                        self._give_up(f"a capture failed: {_first_line(error)}")
                     return
         finally:
             if collecting:
@@ -178,8 +185,19 @@ class Graphs:
         self._captured += 1
         self._seconds += time.monotonic() - began
 
+    def _make_room(self) -> None:
+        """Memory ran out: drop the graphs and begin anew, or plain passes have to do."""
+        if self.capturing and self._began_anew < _MOST_BEGINNINGS:
+            self._began_anew += 1
+            self._drop()
+        else:
+            self._give_up("memory ran out")
+
     def _give_up(self, why: str) -> None:
         self.off = why
+        self._drop()
+
+    def _drop(self) -> None:
         if self._cuda:
             torch.cuda.synchronize(self._body.device)
         self.forget()

@@ -80,11 +80,13 @@ class StaticPass:
         rows = sorted({e.row for e in part})
         tokens = [sum(n for n, e in zip(lengths, part, strict=True) if e.row == row) for row in rows]
         last = rows[-1]
+        # Spread, since gradients that meet at one position wait for each other.
+        spare = shape.tokens - 1 - np.arange(shape.targets - sum(counts)) % (gap + tokens[-1])
         at = [s + np.flatnonzero(e.mask[1:]) for s, e in zip(starts, examples, strict=False)]
         parts = {
             "ids": filled(shape.tokens, 0, *(e.ids for e in examples)),
             "positions": filled(shape.tokens, 0, *(np.arange(n) for n in lengths + pads)),
-            "at": filled(shape.targets, shape.tokens - 1, *at),
+            "at": filled(shape.targets, 0, *at, spare),
             "wanted": filled(shape.targets, 0, *(e.ids[1:][e.mask[1:]] for e in examples)),
             "bins": filled(shape.targets, last, np.repeat([e.row for e in part], counts)),
             "rows": filled(shape.members, last, rows),
