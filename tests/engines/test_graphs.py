@@ -1,5 +1,6 @@
 """A pass padded to a fixed shape adds what the plain pass adds; only capturing itself needs a GPU."""
 
+import contextlib
 import itertools
 from dataclasses import replace
 
@@ -170,45 +171,74 @@ def test_a_member_that_diverges_does_not_reach_the_others(llama, tmp_path, varle
                 assert equal(members[i].out, lone, 1e-10)
 
 
-class Recorded:
-    """Stands for a CUDA graph: a replay does what was captured."""
+class Stream:
+    """Stands for a CUDA stream."""
 
-    def __init__(self, one):
-        self.one = one
+    def __init__(self, *_):
+        self.waited = []
+
+    def wait_stream(self, other):
+        self.waited.append(other)
+
+
+class Graph:
+    """Stands for a CUDA graph: what runs while it captures does nothing, and a replay does it."""
+
+    capturing: "Graph | None" = None
+
+    def capture_begin(self, *, pool, capture_error_mode):
+        assert (pool, capture_error_mode) == ("pool", "thread_local")
+        Graph.capturing = self
+
+    def capture_end(self):
+        Graph.capturing = None
 
     def replay(self):
-        self.one.run()
+        self.run()
 
 
-def fake_capture(self, one):
-    self._passes[one.shape] = (one, Recorded(one))
-    self._captured += 1
-
-
-def on_a_gpu(monkeypatch, capture):
-    """Let `Graphs` capture, by a stand-in; streams and memory calls are those of the CPU."""
-    plain = Graphs.__init__
+@pytest.fixture
+def gpu(monkeypatch):
+    """Let `Graphs` capture on a CPU; gives a list of errors to raise in the next captures."""
+    plain_begin, plain_made, plain_run = Graphs.__init__, Graphs._made, static_pass.StaticPass.run
+    errors = []
 
     def begin(self, *args):
-        plain(self, *args)
+        plain_begin(self, *args)
         self._cuda = True
-        self._made = lambda shape: made_on_cpu(self, shape)
 
     def made_on_cpu(self, shape):
         self._cuda = False
         try:
-            return Graphs._made(self, shape)
+            return plain_made(self, shape)
         finally:
             self._cuda = True
 
+    def run(self):
+        if Graph.capturing is None:
+            plain_run(self)
+        elif errors:
+            raise errors.pop(0)
+        else:
+            Graph.capturing.run = lambda: plain_run(self)
+
     monkeypatch.setattr(Graphs, "__init__", begin)
-    monkeypatch.setattr(Graphs, "_capture", capture)
-    for name in ("synchronize", "empty_cache"):
-        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    monkeypatch.setattr(Graphs, "_made", made_on_cpu)
+    monkeypatch.setattr(static_pass.StaticPass, "run", run)
+    for name, stand_in in {
+        "synchronize": lambda *_: None,
+        "empty_cache": lambda *_: None,
+        "current_stream": Stream,
+        "Stream": Stream,
+        "stream": lambda _: contextlib.nullcontext(),
+        "CUDAGraph": Graph,
+        "graph_pool_handle": lambda: "pool",
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    return errors
 
 
-def test_shapes_are_captured_once_and_replayed(llama, tmp_path, monkeypatch):
-    on_a_gpu(monkeypatch, fake_capture)
+def test_shapes_are_captured_once_and_replayed(llama, tmp_path, gpu):
     settings = [
         replace(PLAIN, seed=i, steps=12, lora=Lora(rank=2 + i, alpha=8, targets="all-linear")) for i in range(3)
     ]
@@ -221,11 +251,11 @@ def test_shapes_are_captured_once_and_replayed(llama, tmp_path, monkeypatch):
         assert equal(members[i].out, alone(llama, tmp_path, s, i, layout="packed")[0], 1e-10), i
 
 
-def test_a_capture_that_fails_costs_nothing_but_speed(llama, tmp_path, monkeypatch):
-    on_a_gpu(monkeypatch, lambda self, one: self._give_up("a capture failed: no"))
+def test_a_capture_that_fails_costs_nothing_but_speed(llama, tmp_path, gpu):
+    gpu.append(RuntimeError("no\nat all"))
     members = [member(tmp_path, f"m{i}", s, rows=examples(10, seed=i)) for i, s in enumerate(MEMBERS)]
     facts = together(llama, members)
-    assert facts[0]["graphs"].startswith("off, a capture failed: no")
+    assert facts[0]["graphs"].startswith("off, a capture failed: no (")
     for i, s in enumerate(MEMBERS):
         assert equal(members[i].out, alone(llama, tmp_path, s, i, layout="packed")[0], 1e-10), i
 
@@ -242,13 +272,21 @@ def test_memory_that_runs_out_leaves_plain_passes(llama, tmp_path, monkeypatch):
         assert equal(members[i].out, alone(llama, tmp_path, PLAIN, i, layout="packed")[0], 1e-10), i
 
 
-def test_memory_that_runs_out_beside_graphs_drops_them_first(llama, tmp_path, monkeypatch):
-    on_a_gpu(monkeypatch, fake_capture)
+def test_memory_that_runs_out_in_the_first_capture_ends_capturing(llama, tmp_path, gpu):
+    gpu.append(torch.OutOfMemoryError("CUDA out of memory"))
+    members = [member(tmp_path, f"m{i}", PLAIN, rows=examples(10, seed=i)) for i in range(2)]
+    facts = together(llama, members)
+    assert facts[0]["graphs"].startswith("off, memory ran out (0 captured")
+    for i in range(2):
+        assert equal(members[i].out, alone(llama, tmp_path, PLAIN, i, layout="packed")[0], 1e-10), i
+
+
+def test_memory_that_runs_out_beside_graphs_drops_them_first(llama, tmp_path, monkeypatch, gpu):
     plain, seen = static_pass.StaticPass.run, []
 
     def full(self):
-        seen.append(self.shape)
-        if len(seen) in (3, 5):
+        seen.extend([self.shape] * (Graph.capturing is None))
+        if Graph.capturing is None and len(seen) == 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         plain(self)
 
