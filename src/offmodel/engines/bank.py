@@ -49,7 +49,7 @@ class BankedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         segments, window, stage = self._bank[0].segments, self._bank[0].window, self._bank[0].stage
         if stage is not None:
-            staged: Any = Adapted.apply(x, self._handle, self, stage)
+            staged: Any = Adapted.apply(x, stage.handle, self, stage)
             return staged
         out = self.linear(x)
         if segments is None:

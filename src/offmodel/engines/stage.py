@@ -37,6 +37,7 @@ class Stage:
     Attributes:
         ends_W: int32, where each member's tokens end; the last end is the number of tokens.
         scale_T1: each token's alpha / rank.
+        handle: requires a gradient and gets none: it leads autograd to layers whose input is the frozen embedding.
     """
 
     def __init__(self, bank: "Bank", members: int, dtype: torch.dtype, way: Way):
@@ -45,11 +46,14 @@ class Stage:
         self.weights_WP = torch.zeros(shape, dtype=dtype, device=bank.flat_CP.device)
         self.grads_WP = torch.zeros_like(self.weights_WP)
         self.weights, self.grads = bank.views(self.weights_WP), bank.views(self.grads_WP)
+        self.handle = torch.zeros((), requires_grad=True)
         self.ends_W: Tensor | None = None
         self.scale_T1: Tensor | None = None
 
     def load(self, bank: "Bank", rows_W: Tensor) -> None:
         """Take the members' rows, and forget gradients."""
+        # A leaf keeps the stream that it was first used on, and a capture must not wait for a stream outside of it.
+        self.handle = torch.zeros((), requires_grad=True)
         for cut in self._cuts():
             rows = bank.flat_CP[:, cut] if bank.flat_CP.shape[0] == 1 else bank.flat_CP[:, cut].index_select(0, rows_W)
             self.weights_WP[:, cut].copy_(rows)
@@ -110,7 +114,7 @@ class Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, handle: Tensor, layer: "BankedLinear", stage: Stage) -> Tensor:
-        """`handle` requires a gradient and gets none: it lets autograd come here where `x` is the frozen embedding."""
+        """The layer's output with updates; `handle` is the stage's."""
         assert stage.scale_T1 is not None
         linear = layer.linear
         a_WRD, b_WOR = stage.weights[layer.place]
