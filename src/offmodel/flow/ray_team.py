@@ -54,7 +54,7 @@ def hire(address: str, store: Store) -> Callable[[Runtime], "RayTeam"]:
 
 def _ray() -> Any:
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports] -- an extra
     except ImportError as error:
         raise UserError("Ray is not installed; install it with `pip install 'offmodel[ray]'`.") from error
     return ray
@@ -117,7 +117,7 @@ def _alive(ray: Any) -> list[dict[str, Any]]:
 
 
 def _on(node: str) -> dict[str, Any]:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
 
     return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False)}
 
