@@ -3,10 +3,10 @@
 import contextlib
 import io
 import json
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +72,18 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_help_answers_at_once() -> None:
+    # CPU time of the child: what a quiet machine would take, also where other tests run beside it.
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-c", "from offmodel.cli.app import main; main(['--help'])"],
             capture_output=True,
             text=True,
             check=True,
         )
-        seconds.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert "quickstart" in done.stdout
     assert min(seconds) < 0.3
 
