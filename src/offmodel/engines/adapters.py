@@ -180,10 +180,15 @@ def config_text(peft_model: Any) -> str:
     """An adapter's `adapter_config.json`, without the base's path and in one order of keys."""
     with TemporaryDirectory() as folder:
         peft_model.peft_config["default"].save_pretrained(folder)
-        config = json.loads((Path(folder) / "adapter_config.json").read_text())
-    config.update(base_model_name_or_path=None, inference_mode=True)
+        return plain_config(json.loads((Path(folder) / "adapter_config.json").read_text()))
+
+
+def plain_config(config: dict[str, Any]) -> str:
+    """The text of a parsed `adapter_config.json`, without the base's path and in one order of keys."""
+    config = {**config, "base_model_name_or_path": None, "inference_mode": True}
     if isinstance(config.get("target_modules"), list):
-        config["target_modules"].sort()  # PEFT keeps a set, whose order differs between processes
+        # PEFT keeps a set, whose order differs between processes.
+        config["target_modules"] = sorted(config["target_modules"])
     return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 

@@ -28,6 +28,7 @@ from offmodel.engines.preparation import prepare_frozen
 from offmodel.engines.rendering import Example
 from offmodel.engines.seats import Seat
 from offmodel.engines.sft import Layout, Sft
+from offmodel.engines.starts import Starts
 from offmodel.store.recipe import Facts, Progress, Runtime
 
 # Of the memory that is free once the base is there; the rest is for activations.
@@ -126,7 +127,7 @@ class _Cohort:
     ):
         self.members, self.kept, self.resume_every_s = members, kept, resume_every_s
         body = prepare_frozen(model, members[0].sft.compute_dtype, runtime, layout)
-        self.targets = adapters.linear_targets(body.base)
+        self.targets, self.starts = adapters.linear_targets(body.base), Starts(body.base)
         rank = max(members[i].sft.lora.rank for i in kept)  # type: ignore[union-attr] -- checked
         rank = -(-rank // RANKS) * RANKS if wanted(runtime) else rank
         size = numbers([body.base.get_submodule(name) for name in self.targets], rank)
@@ -158,7 +159,7 @@ class _Cohort:
         while self.waiting and len(self.seats) + len(fresh) < self.room:
             i = self.waiting.popleft()
             try:
-                fresh.append(Seat(i, self.members[i], self.kept[i], self.body, self.bank, self.limit))
+                fresh.append(Seat(i, self.members[i], self.kept[i], self.body, self.bank, self.starts, self.limit))
             except OffmodelError as error:
                 refused.append((i, error))
         for seat in fresh:

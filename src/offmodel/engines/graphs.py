@@ -36,8 +36,11 @@ RANKS = 8
 
 
 def wanted(runtime: Runtime) -> bool:
-    """Whether passes are to be captured: by the runtime, or for a trial by OFFMODEL_GRAPHS=1."""
-    return runtime.graphs == "on" or os.environ.get("OFFMODEL_GRAPHS") == "1"
+    """Whether passes are to be captured: by the runtime, else as OFFMODEL_GRAPHS says (1 or 0), else on a GPU."""
+    if runtime.graphs != "auto":
+        return runtime.graphs == "on"
+    said = os.environ.get("OFFMODEL_GRAPHS")
+    return said == "1" if said in ("0", "1") else runtime.device.startswith("cuda")
 
 
 def serves(body: Body, bank: Bank) -> bool:

@@ -21,6 +21,7 @@ from offmodel.engines.optimizers import rate_at
 from offmodel.engines.outcome import checkpoint_path, counts_of, facts_of, publish, whole
 from offmodel.engines.rendering import Example
 from offmodel.engines.resume import save_state
+from offmodel.engines.starts import Starts
 from offmodel.engines.support import supported
 from offmodel.store.recipe import Facts
 
@@ -40,10 +41,13 @@ class Seat:
         kept: indices of the examples to train on.
         body: the base.
         bank: the adapters.
+        starts: of adapters on the base.
         limit: of a forward pass that weighs tokens.
     """
 
-    def __init__(self, index: int, member: "Member", kept: list[int], body: Body, bank: Bank, limit: Limit):
+    def __init__(
+        self, index: int, member: "Member", kept: list[int], body: Body, bank: Bank, starts: Starts, limit: Limit
+    ):
         assert member.sft.lora is not None
         self.index, self.member, self.kept, self.sft, self.lora = index, member, kept, member.sft, member.sft.lora
         self.bank, self.row, self.scale = bank, -1, self.lora.alpha / self.lora.rank
@@ -52,7 +56,7 @@ class Seat:
             with bank.off():
                 self.examples = supported(body, member.examples, kept, self.sft.objective.support, limit)
         with bank.out():
-            self.names, self.config, tensors = adapters.start_of(body.base, member.adapter, self.sft)
+            self.names, self.config, tensors = starts.of(member.adapter, self.sft)
         self.key = key_of(member.examples, kept, self.sft)
         found = found_state(member.scratch, self.key, self.sft.checkpoints)
         self.step, self.losses, self._state = found or (0, [], {f"{i}.weight": t for i, t in enumerate(tensors)})

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from offmodel.engines import fused_loss
 from offmodel.engines.bank import Bank
 from offmodel.engines.buckets import Shape
 from offmodel.engines.forward import Body, chunk_of, hidden_at, send, weights_of
@@ -24,6 +26,10 @@ from offmodel.engines.stage import Stage
 
 if TYPE_CHECKING:
     from offmodel.engines.cohort_pass import Entry
+
+
+# Without copies in float32, pieces may be larger in the same memory.
+_FUSED_CHUNKS = 4
 
 
 def need_of(part: Sequence["Entry"]) -> Shape:
@@ -52,6 +58,8 @@ class StaticPass:
     def __init__(self, body: Body, bank: Bank, stage: Stage, shape: Shape, longest: int, sums_C: Tensor):
         self._body, self._bank, self._stage, self._sums_C = body, bank, stage, sums_C
         self.shape, self.longest = shape, min(longest, shape.tokens)
+        head = body.head
+        self._fused = head.softcap is None and fused_loss.works(body.device, head.weight_VD.dtype, len(head.weight_VD))
         self._sizes = {
             "ids": shape.tokens,
             "positions": shape.tokens,
@@ -134,16 +142,27 @@ class StaticPass:
 
     def _slopes(self, hidden_ND: Tensor) -> Tensor:
         """The loss's gradient by the hidden states; a piece's logits are gone before the next piece's come."""
-        head, chunk = self._body.head, chunk_of(self._body)
+        chunk = chunk_of(self._body) * (_FUSED_CHUNKS if self._fused else 1)
         slopes_ND = torch.empty_like(hidden_ND)
         for start in range(0, hidden_ND.shape[0], chunk):
             cut = slice(start, min(start + chunk, hidden_ND.shape[0]))
-            with torch.enable_grad():
-                piece_ND = hidden_ND[cut].detach().requires_grad_()
-                loss_N = cross_entropy(head.logits(piece_ND), self._integer["wanted"][cut]) * self._weights_N[cut]
-                slopes_ND[cut] = torch.autograd.grad(loss_N.sum(), piece_ND)[0]
-            self._sums_C.index_add_(0, self._integer["bins"][cut], loss_N.detach())
+            piece = self._fused_piece if self._fused else self._plain_piece
+            loss_N, slopes_ND[cut] = piece(hidden_ND[cut], cut)
+            self._sums_C.index_add_(0, self._integer["bins"][cut], loss_N)
         return slopes_ND
+
+    def _plain_piece(self, hidden_ND: Tensor, cut: slice) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            piece_ND = hidden_ND.detach().requires_grad_()
+            logits_NV = self._body.head.logits(piece_ND)
+            loss_N = cross_entropy(logits_NV, self._integer["wanted"][cut]) * self._weights_N[cut]
+            return loss_N.detach(), torch.autograd.grad(loss_N.sum(), piece_ND)[0]
+
+    def _fused_piece(self, hidden_ND: Tensor, cut: slice) -> tuple[Tensor, Tensor]:
+        weight_VD, weights_N = self._body.head.weight_VD, self._weights_N[cut]
+        logits_NV = F.linear(hidden_ND.to(weight_VD.dtype), weight_VD, self._body.head.bias_V)
+        loss_N = fused_loss.cross_entropy_in_place(logits_NV, self._integer["wanted"][cut])
+        return loss_N * weights_N, (logits_NV @ weight_VD) * weights_N[:, None]
 
 
 def filled(size: int, value: int, *parts: Any) -> np.ndarray:

@@ -44,7 +44,7 @@ class Runtime:
         request_tries: times that a request is tried, with growing pauses between.
         processes: processes, each with a GPU or CPU threads of its own, that train one model together.
         recompute: in such a training, keep less of each layer and compute it again in the backward pass.
-        graphs: "on" captures the passes of LoRA trainings as CUDA graphs; off until it has been seen to hold on a GPU.
+        graphs: whether the passes of LoRA trainings are captured as CUDA graphs; "auto" does so on a GPU.
     """
 
     device: str = "cpu"
@@ -57,7 +57,7 @@ class Runtime:
     request_tries: int = 6
     processes: int = 1
     recompute: bool = False
-    graphs: Literal["off", "on"] = "off"
+    graphs: Literal["auto", "off", "on"] = "auto"
 
     def locate(self, content: str) -> Path:
         """The path of a local file or folder, by its content digest.
