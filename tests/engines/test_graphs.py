@@ -332,8 +332,8 @@ def test_only_a_gpu_has_the_fused_loss():
 
 @pytest.mark.parametrize(
     ("graphs", "said", "device", "expected"),
-    [("auto", None, "cuda", True), ("auto", None, "cpu", False), ("auto", "0", "cuda", False), ("auto", "1", "cpu", True),
-     ("off", "1", "cuda", False), ("on", "0", "cpu", True)],
+    [("auto", None, "cuda", True), ("auto", None, "cpu", False), ("auto", "0", "cuda", False),
+     ("auto", "1", "cpu", True), ("off", "1", "cuda", False), ("on", "0", "cpu", True)],
 )  # fmt: skip
 def test_passes_are_captured_on_a_gpu_unless_told_otherwise(monkeypatch, graphs, said, device, expected):
     monkeypatch.delenv("OFFMODEL_GRAPHS", raising=False)

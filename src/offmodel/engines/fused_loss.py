@@ -9,6 +9,7 @@ torch's numbers on this machine.
 """
 
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -29,11 +30,10 @@ def cross_entropy_in_place(logits_NV: Tensor, ids_N: Tensor) -> Tensor:
         ids_N: int64, the targets.
     """
     import triton
-    from liger_kernel.ops.cross_entropy import liger_cross_entropy_kernel
 
     n, v = logits_NV.shape
     losses_N = torch.zeros(n, dtype=torch.float32, device=logits_NV.device)
-    kernel: Any = liger_cross_entropy_kernel
+    kernel: Any = import_module("liger_kernel.ops.cross_entropy").liger_cross_entropy_kernel
     kernel[(n,)](
         X_ptr=logits_NV, X_stride=logits_NV.stride(0), Y_ptr=ids_N, Y_stride=1, weight_ptr=None, loss_ptr=losses_N,
         z_loss_ptr=None, loss_stride=1, token_accuracy_ptr=None, token_accuracy_stride=0, predicted_tokens_ptr=None,

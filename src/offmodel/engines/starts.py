@@ -22,7 +22,7 @@ Start = tuple[list[str], str, list[Tensor]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Known:
-    """What the first start of a kind of adapter taught: `like` are its tensors, None where drawing differs from PEFT."""
+    """The first start of a kind of adapter: `like` are its tensors, None where drawing differs from PEFT."""
 
     names: list[str]
     config: str
