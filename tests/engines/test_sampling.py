@@ -258,3 +258,67 @@ def test_an_adapter_of_the_same_shapes_is_written_over_the_last_one(llama, tmp_p
     loaded.forget()
     assert answers("2") == second != first
     assert go(llama, requests(), warm) == go(llama, requests(), warm, key="again")
+
+
+def other_weights(llama, folder, *, seed: int):
+    """A model of the same shape with other weights."""
+    model = folders.load_model(llama, dtype=torch.float32, device="cpu")
+    torch.manual_seed(seed)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    folders.save_model(model, source=llama, out=folder, dtype=torch.float32)
+    return folder
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_another_model_of_the_shape_is_written_over_the_one_in_memory(llama, tmp_path, dtype, monkeypatch):
+    other, how = other_weights(llama, tmp_path / "other", seed=4), replace(GREEDY, dtype=dtype)
+    base = folders.load_model(llama, dtype=folders.dtype_of(dtype), device="cpu")
+    tuned = adapters.inject(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
+    for name, p in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    adapters.save_adapter(tuned, tmp_path / "a")
+
+    def answers(model, key, **adapter):
+        return go(model, requests(), how, key=key, **adapter)
+
+    fresh = {}
+    for model, key in ((llama, "m"), (other, "o")):
+        loaded.forget()
+        fresh[key] = answers(model, key)
+        fresh[f"{key}+a"] = answers(model, key, adapter=tmp_path / "a", adapter_key="a")
+    loads = []
+    monkeypatch.setattr(loaded, "_load", lambda *a, real=loaded._load: loads.append(a) or real(*a))
+    loaded.forget()
+    for model, key in ((llama, "m"), (other, "o"), (llama, "m")):
+        assert answers(model, key, adapter=tmp_path / "a", adapter_key="a") == fresh[f"{key}+a"]
+        assert answers(model, key) == fresh[key]
+    assert len(loads) == 1
+    assert len({str(v) for v in fresh.values()}) == 4
+
+
+def test_a_model_of_another_shape_is_loaded_anew(llama, gemma, tmp_path):
+    narrow = shutil.copytree(llama, tmp_path / "narrow")
+    config = json.loads((narrow / "config.json").read_text())
+    (narrow / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    expected = go(narrow, requests(), key="n")
+    assert go(llama, requests(), key="m") != expected
+    assert go(narrow, requests(), key="n") == expected
+    go(gemma, requests(), key="g")
+
+
+def test_a_silent_update_changes_no_bit(llama, tmp_path):
+    base = folders.load_model(llama, dtype=torch.bfloat16, device="cpu")
+    tuned = adapters.inject(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
+    for name, p in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    adapters.save_adapter(tuned, tmp_path / "a")
+    ids = list(range(5, 25))
+    with torch.inference_mode():
+        plain = engine.model_logits(loaded.obtain(llama, "m", None, None, "bfloat16", "cpu"), ids)
+        held = loaded.obtain(llama, "m", tmp_path / "a", "a", "bfloat16", "cpu")
+        assert not torch.equal(engine.model_logits(held, ids), plain)
+        assert held.inside.silence()
+        assert torch.equal(engine.model_logits(held, ids), plain)

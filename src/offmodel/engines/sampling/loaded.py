@@ -5,6 +5,7 @@ checkpoint that was overwritten must not answer with stale weights. Invariant: t
 own weights back to the bit.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -30,6 +32,8 @@ class Loaded:
 
     Attributes:
         key: what was loaded: content digest, dtype, device.
+        shape: the folder's configuration, by which another model can take the place of this one's weights.
+        weights: the model's own parameters by name, whatever adapter is in.
         adapter_key: digest of the adapter that is in, None for none.
         inside: the adapter that is in.
         decoder: its slots, kept between calls.
@@ -43,6 +47,8 @@ class Loaded:
     layers: int
     positions: int | None
     cache_bytes: int
+    shape: str
+    weights: dict[str, Tensor]
     adapter_key: str | None = None
     inside: "Inside | None" = None
     decoder: Decoder | None = None
@@ -74,7 +80,7 @@ def obtain(
     if adapter is not None and not is_plain(adapter):
         return _obtain_merged(model, (f"{model_key}+{adapter_key}", dtype, device), adapter)
     key = (model_key, dtype, device)
-    if not _LAST or _LAST[0].key != key:
+    if not _LAST or (_LAST[0].key != key and not _written_over(_LAST[0], model, key)):
         forget()
         _LAST.append(_load(model, key))
     loaded = _LAST[0]
@@ -84,8 +90,37 @@ def obtain(
     return loaded
 
 
+@torch.no_grad()
+def _written_over(loaded: Loaded, model: Path, key: tuple[str, str, str]) -> bool:
+    """Write another model of the same shape over the one in memory, whose captured graphs stay; False if it differs."""
+    if loaded.key[1:] != key[1:] or loaded.shape != _shape_of(model):
+        return False
+    renderer = Renderer.from_folder(model)
+    files = [safe_open(file, "pt", loaded.device) for file in sorted(Path(model).glob("*.safetensors"))]
+    shapes = {name: tuple(f.get_slice(name).get_shape()) for f in files for name in f.keys()}  # noqa: SIM118 -- no mapping
+    same = shapes == {name: tuple(weight.shape) for name, weight in loaded.weights.items()}
+    if not same or renderer.stop_ids != loaded.renderer.stop_ids:
+        return False
+    _swap(loaded, None)
+    for f in files:
+        for name in f.keys():  # noqa: SIM118 -- no mapping
+            loaded.weights[name].copy_(f.get_tensor(name))
+    loaded.key, loaded.adapter_key, loaded.renderer = key, None, renderer
+    return True
+
+
+def _shape_of(model: Path) -> str:
+    """A folder's configuration without what does not change the model's layers."""
+    config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    for name in ("_name_or_path", "dtype", "torch_dtype", "transformers_version"):
+        config.pop(name, None)
+    return json.dumps(config, sort_keys=True)
+
+
 def _swap(loaded: Loaded, adapter: Path | None) -> None:
     """Exchange the adapter that is in; one of the same shapes takes the old one's place in memory."""
+    if adapter is None and loaded.device.startswith("cuda") and loaded.inside is not None and loaded.inside.silence():
+        return  # graphs of the layers with an update stay; an update of zeros changes no bit
     if loaded.inside is not None and adapter is not None and loaded.inside.overwrite(adapter):
         return
     if loaded.inside is not None:
@@ -147,6 +182,8 @@ def _load(path: Path, key: tuple[str, str, str]) -> Loaded:
         layers=config.num_hidden_layers,
         positions=getattr(config, "max_position_embeddings", None),
         cache_bytes=2 * config.num_hidden_layers * groups * head_dim * layer.weight.element_size(),
+        shape=_shape_of(path),
+        weights=dict(model.named_parameters()),
     )
     _check(loaded)
     return loaded
@@ -193,6 +230,12 @@ class Inside:
         """Give the model its own layers back."""
         for undo in self.undone:
             undo()
+
+    def silence(self) -> bool:
+        """Make the updates beside their layers zero; False if they were merged."""
+        for update in self.beside.values():
+            update.b_RD.zero_()
+        return bool(self.beside)
 
     def overwrite(self, adapter: Path) -> bool:
         """Write another adapter of the same shapes over this one; False if it has others."""
