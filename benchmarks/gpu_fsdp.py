@@ -1,9 +1,10 @@
 """Training on several GPUs: the same losses as on one, speed, memory beside the plan's estimate, and a kill on the way.
 
-Random models of known shapes: the speed is that of the real ones, no weights are needed. Four parts, each a key of the
-result, all with plain passes (one GPU alone would capture its LoRA passes): `equal` (20 steps on one and on N GPUs, dense and mixture, all weights and LoRA), `speed` (0.5B on one and on N:
-tokens a second, scaling, peak memory), `large` (8 billion parameters, all weights, float32 master weights, on N), and
-`kill` (killed on N after some steps, gone on with on one).
+Random models of known shapes: the speed is that of the real ones, no weights are needed. Passes are plain on one GPU
+too, where LoRA passes would else be captured. Four parts, each a key of the result: `equal` (20 steps on one and on N
+GPUs, dense and mixture, all weights and LoRA), `speed` (0.5B on one and on N: tokens a second, scaling, peak memory),
+`large` (8 billion parameters, all weights, float32 master weights, on N), and `kill` (killed on N after some steps,
+gone on with on one).
 
     PYTHONPATH=src python benchmarks/gpu_fsdp.py --gpus 2 --out benchmarks/results/gpu_fsdp.json
     PYTHONPATH=src python benchmarks/gpu_fsdp.py --gpus 2 --toy          # a dry run on a CPU, in minutes
@@ -87,10 +88,10 @@ def go(folder: Path, sft: Sft, device: str, gpus: int, *, mean: int, scratch: Pa
     (root / "scratch").mkdir(parents=True, exist_ok=True)
     vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
     told = options.pop("progress", lambda fraction, text="": None)
+    runtime = Runtime(device=device, processes=gpus, recompute=options.pop("recompute", False), graphs="off")
     facts = train(
         model=folder, adapter=None, examples=rows(64, min(vocabulary, 1000), mean), sft=sft, out=root / "out",
-        scratch=root / "scratch", progress=told,
-        runtime=Runtime(device=device, processes=gpus, recompute=options.pop("recompute", False), graphs="off"), **options,
+        scratch=root / "scratch", progress=told, runtime=runtime, **options,
     )  # fmt: skip
     losses = [json.loads(line)["loss"] for line in (root / "out" / "losses.jsonl").read_text().splitlines()]
     shutil.rmtree(root, ignore_errors=True)
