@@ -9,6 +9,7 @@ reads. All that a step reads and writes has one address for the decoder's life. 
 Invariant: a replayed step does to the busy slots what the plain step does.
 """
 
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, final
@@ -128,20 +129,27 @@ class Decoder:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph, aside = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
         aside.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(aside):
-            # Not torch.cuda.graph(): it collects garbage and empties the cache each time, 0.3 s where this takes 0.1.
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                self._forward(*key)
-                graph.capture_end()
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
-                # A model that looks at its own values (a mixture of experts that asks which are wanted) refuses this.
-                with suppress(RuntimeError):
+        collecting = gc.isenabled()
+        gc.disable()  # an older decoder's graphs, freed in the middle of a capture, would break it
+        try:
+            with torch.cuda.stream(aside):
+                # Not torch.cuda.graph(): it collects garbage and empties the cache each time, 0.3 s where this takes 0.1.
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                try:
+                    self._forward(*key)
                     graph.capture_end()
-                self.graphed = False
-                self.drop_graphs()
-                return
+                except RuntimeError as error:
+                    # Else the stream would go on capturing, and nothing could be freed any more.
+                    with suppress(RuntimeError):
+                        graph.capture_end()
+                    if isinstance(error, torch.OutOfMemoryError):
+                        raise
+                    # A model that looks at its own values (a mixture of experts that asks which are wanted) refuses this.
+                    self.graphed = False
+                    self.drop_graphs()
+                    return
+        finally:
+            if collecting:
+                gc.enable()
         torch.cuda.current_stream(self.device).wait_stream(aside)
         self._graphs[key] = graph

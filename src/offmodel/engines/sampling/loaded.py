@@ -5,6 +5,7 @@ checkpoint that was overwritten must not answer with stale weights. Invariant: t
 own weights back to the bit.
 """
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,6 +162,8 @@ def forget() -> None:
     """Drop the model in memory."""
     _LAST.clear()
     if torch.cuda.is_available():
+        # Model and decoder hold each other; graphs must not wait for a collection in the middle of another's capture.
+        gc.collect()
         torch.cuda.empty_cache()
 
 
