@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +58,9 @@ def test_a_live_tasks_scores_are_rows_like_all_others(scored, tmp_path):
     (log,) = (scored / "logs").glob("*.eval")
     assert rows_of_log(log, measure="sums", style="steps") == rows
     _refused(log, tmp_path)
+    # In a fresh process too, where no import of Inspect has taught zipfile its compression.
+    check = "import sys, pathlib; from offmodel.evals.log_rows import check_log; check_log(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", check, str(log)], check=True)
 
 
 def _refused(log: Path, folder: Path) -> None:
