@@ -191,6 +191,17 @@ def with_interval(score: Score | None, missing: str = "") -> str:
     return f"{short(score.value)} [{short(score.low)}, {short(score.high)}]" if score else missing
 
 
+def difference_interval(value: float, low: float, high: float) -> str:
+    """A difference as ".02 [.003, .05]": an interval that excludes zero must not look as if it held it."""
+    apart = low > 0 or high < 0
+    ends = [_digit(x) if apart and short(x) == "0" else short(x) for x in (low, high)]
+    return f"{short(value)} [{ends[0]}, {ends[1]}]"
+
+
+def _digit(value: float) -> str:
+    return f"{value:.1g}".replace("0.", ".", 1).replace("-", "\u2212")
+
+
 def plus_minus(score: Score | None, missing: str = "") -> str:
     """A score as ".72 ±.07", half the interval's width; for narrow columns."""
     return f"{short(score.value)} ±{short((score.high - score.low) / 2)}" if score else missing
@@ -300,11 +311,12 @@ def markdown_table(rows: Sequence[TableRow]) -> str:
 def difference_text(difference: Difference) -> str:
     """A comparison as one sentence that says whether it is clear."""
     score = difference.summary.score
+    shown = difference_interval(score.value, score.low, score.high)
     verdict = "clear" if difference.clear else "not clear"
     if difference.clear and difference.adjusted_p >= 0.05:
         verdict = "clear alone, not after Holm's correction for the number of comparisons"
     return (
-        f"{difference.measure}: {difference.first} minus {difference.second} = {with_interval(score)} "
+        f"{difference.measure}: {difference.first} minus {difference.second} = {shown} "
         f"on {difference.pairs} pair{'s' * (difference.pairs > 1)} ({score.covers}): {verdict}."
     )
 
