@@ -17,10 +17,11 @@ import pytest
 from offmodel.analysis import pagedata
 from offmodel.analysis.answers import Answer, profile
 from offmodel.analysis.content import Caution, Content, LossCurve, PairReading, PlainTable, Reading, StudyFacts
+from offmodel.analysis.drawing import COLOURS, SHAPES
 from offmodel.analysis.methods import Analysis, analyse
 from offmodel.analysis.points import PairBaseline, PointRecord, Tally, pick_of
 from offmodel.analysis.pointtable import ORGANISM, STUDENT, point_rows, read_csv, write_csv
-from offmodel.analysis.report import write_report
+from offmodel.analysis.report import styles_of, write_report
 from offmodel.analysis.simulate import Design, Truth, draw_study
 from offmodel.analysis.views import views_of
 from offmodel.core.errors import DataError
@@ -134,6 +135,11 @@ def test_the_report_is_whole_escaped_and_needs_no_network(folder: Path):
     assert len(parser.ids) == len(set(parser.ids))
     assert parser.targets <= set(parser.ids)
     assert len(page) < 6e6
+
+
+def test_no_two_of_thirty_methods_are_drawn_alike(analysis: Analysis):
+    styles = styles_of(replace(analysis, methods=tuple(f"method {k}" for k in range(30))))
+    assert len({(s.colour % COLOURS, s.shape % len(SHAPES)) for s in styles.values() if s.colour is not None}) == 30
 
 
 def test_the_page_allows_its_own_script_only(folder: Path):

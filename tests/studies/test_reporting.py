@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,12 @@ def test_without_an_untreated_organism_nothing_relative_is_said(tmp_path: Path, 
     page = Path("out/report.html").read_text()
     assert "Plain rates" in page
     assert ("Trade-off</h2>" in page) != all_pairs
+
+
+def test_a_pair_that_is_no_side_of_the_study_has_another_mend(filled):
+    store, study = filled
+    made = write_study(replace(study, sides=study.sides[1:]), store, Path("out"), width=120)
+    assert any("no untreated organism in this study" in c and "Add the pair's side" in c for c in made.cautions)
 
 
 def test_no_triggered_answers_leave_the_pair_out_with_the_reason(filled):
