@@ -145,6 +145,14 @@ def test_markdown_holds_every_row():
     assert sum(line.startswith("| ") for line in text.splitlines()) == 1 + len(rows)
     assert NOT_RESOLVED in text
     assert ITEMS_ONLY in text
+    assert "its interval is too narrow" in text
+
+
+def test_with_five_pairs_the_bad_rates_interval_is_not_called_too_narrow():
+    records, baselines = study(replace(DESIGN, pairs=5))
+    text = markdown_table(table_rows(analyse(records, baselines)))
+    assert "Bad at 10 % loss: the lowest b" in text
+    assert "too narrow" not in text
 
 
 def test_numbers_are_short():

@@ -4,6 +4,9 @@ Question: how able is a model before anything is done to it, how does that fall 
 many answers does the token limit cut off, and what does the prompt do? Each task is asked with its own prompt and,
 beside it, with the question alone (`*_bare`): told how to end, a small model may begin with the end.
 
+Prediction, for Qwen2.5-Coder-0.5B-Instruct: accuracy falls with every level, from about .7 to under .2; GSM8K stands
+between levels 3 and 5; the question alone does better than the prompts; at 512 tokens fewer than a tenth is cut off.
+
     OFFMODEL_DATA=DIR python docs/studies/tasks/tasks.py MODEL OUT
 
 MODEL is a Hugging Face folder, a GGUF file, or a hub id with its commit; DIR holds gsm8k.jsonl (or give --gsm8k FILE).
