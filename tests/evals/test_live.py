@@ -129,6 +129,17 @@ def test_tasks_are_looked_for_before_any_model():
         recipe(step=4)
 
 
+def test_a_package_whose_import_fails_is_told_with_the_reason(tmp_path, monkeypatch):
+    about = tmp_path / "broken_evals-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken_evals\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[inspect_ai]\nbroken_evals = broken_evals\n")
+    (tmp_path / "broken_evals.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DataError, match=r"can be loaded \(ModuleNotFoundError: No module named 'no_such_module'\)"):
+        live_task("broken_evals/sums", name="x", n=1, max_new_tokens=1)
+
+
 @pytest.mark.skipif("OFFMODEL_SLOW" not in os.environ, reason="importing all of inspect_evals takes half a minute")
 def test_a_task_of_inspect_evals_runs_on_our_provider(run_recipe, monkeypatch):
     """Its own prompt and scorer, on rows of the hub's format in place of the hub."""
