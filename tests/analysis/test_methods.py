@@ -145,6 +145,14 @@ def test_markdown_holds_every_row():
     assert sum(line.startswith("| ") for line in text.splitlines()) == 1 + len(rows)
     assert NOT_RESOLVED in text
     assert ITEMS_ONLY in text
+    assert "its interval is too narrow" in text
+
+
+def test_with_five_pairs_the_bad_rates_interval_is_not_called_too_narrow():
+    records, baselines = study(replace(DESIGN, pairs=5))
+    text = markdown_table(table_rows(analyse(records, baselines)))
+    assert "Bad at 10 % loss: the lowest b" in text
+    assert "too narrow" not in text
 
 
 def test_numbers_are_short():
@@ -158,6 +166,23 @@ def test_a_difference_that_is_clear_alone_but_not_among_many_says_so():
     (d,) = differences(analyse(records, baselines), "area")
     assert difference_text(d).endswith(": clear.")
     assert "Holm" in difference_text(replace(d, adjusted_p=0.2))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (-0.049, -0.003, "\u2212.02 [\u2212.05, \u2212.003]"),
+        (-0.05, 0.003, "\u2212.02 [\u2212.05, 0]"),
+        (-0.05, 0.0, "\u2212.02 [\u2212.05, 0]"),
+    ],
+)
+def test_an_interval_that_excludes_zero_does_not_look_as_if_it_held_it(low: float, high: float, text: str):
+    records, baselines = study()
+    (d,) = differences(analyse(records, baselines), "area")
+    score = replace(d.summary.score, value=-0.02, low=low, high=high)
+    sentence = difference_text(replace(d, summary=replace(d.summary, score=score)))
+    assert f"= {text} on" in sentence
+    assert sentence.endswith(": clear.") == (high < 0)
 
 
 ONE = replace(DESIGN, pairs=1)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import resources
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,11 @@ import pytest
 from offmodel.analysis import pagedata
 from offmodel.analysis.answers import Answer, profile
 from offmodel.analysis.content import Caution, Content, LossCurve, PairReading, PlainTable, Reading, StudyFacts
+from offmodel.analysis.drawing import COLOURS, SHAPES
 from offmodel.analysis.methods import Analysis, analyse
 from offmodel.analysis.points import PairBaseline, PointRecord, Tally, pick_of
 from offmodel.analysis.pointtable import ORGANISM, STUDENT, point_rows, read_csv, write_csv
-from offmodel.analysis.report import write_report
+from offmodel.analysis.report import styles_of, write_report
 from offmodel.analysis.simulate import Design, Truth, draw_study
 from offmodel.analysis.views import views_of
 from offmodel.core.errors import DataError
@@ -134,6 +137,43 @@ def test_the_report_is_whole_escaped_and_needs_no_network(folder: Path):
     assert len(parser.ids) == len(set(parser.ids))
     assert parser.targets <= set(parser.ids)
     assert len(page) < 6e6
+
+
+def test_no_two_of_thirty_methods_are_drawn_alike(analysis: Analysis):
+    styles = styles_of(replace(analysis, methods=tuple(f"method {k}" for k in range(30))))
+    assert len({(s.colour % COLOURS, s.shape % len(SHAPES)) for s in styles.values() if s.colour is not None}) == 30
+
+
+# Machado, Oliveira and Fernandes (2009), full deuteranopia and protanopia, on linear sRGB.
+BLIND = (
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+)
+XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+
+
+def test_colours_of_methods_differ_for_colour_blind_eyes():
+    css = resources.files("offmodel.analysis").joinpath("page", "report.css").read_text(encoding="utf-8")
+    colours = re.findall(r"--m\d: #([0-9a-f]{6})", css)
+    themes = [colours[k : k + COLOURS] for k in range(0, len(colours), COLOURS)]
+    assert len(themes) == 3
+    for theme in themes:
+        for matrix in BLIND:
+            seen = [_lab(np.array(matrix) @ _linear(colour)) for colour in theme]
+            apart = [float(np.linalg.norm(x - y)) for x, y in combinations(seen, 2)]
+            assert min(apart) > 9, theme
+
+
+def _linear(colour: str) -> np.ndarray:
+    value = np.array([int(colour[k : k + 2], 16) / 255 for k in (0, 2, 4)])
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def _lab(linear: np.ndarray) -> np.ndarray:
+    """CIELAB, in which a distance of about 2 is just seen."""
+    x, y, z = np.array(XYZ) @ np.clip(linear, 0, 1) / np.array([0.95047, 1, 1.08883])
+    f, g, h = (np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+    return np.array([116 * g - 16, 500 * (f - g), 200 * (g - h)])
 
 
 def test_the_page_allows_its_own_script_only(folder: Path):

@@ -10,7 +10,7 @@ from offmodel.evals.fresh_forms import FORMS
 from offmodel.evals.fresh_levels import LEVELS, FreshLevels, draw, variety
 from offmodel.evals.fresh_math import problems
 from offmodel.evals.fresh_more import CHAINS, UNKNOWN
-from offmodel.evals.measures import read_items
+from offmodel.evals.measures import read_card, read_items
 
 _SIGNS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
 _IN_WORDS = {2: "half|twice|double", 3: "third", 4: "quarter", 5: "fifth"}
@@ -133,7 +133,12 @@ def test_variety_grows_with_the_level():
 
 def test_one_measure_has_all_levels(run_recipe):
     recipe = FreshLevels(levels=LEVELS, each=8, seed=1, split="test", instruction="Go.")
-    items = read_items(run_recipe(recipe)[0])
+    out, facts = run_recipe(recipe)
+    items, card = read_items(out), read_card(out)
+    assert card == {k: v for k, v in facts.items() if k != "levels"}
+    assert (card["suite"], card["version"], card["items"]) == ("fresh_math", FreshLevels.recipe_version, 40)
+    assert card["prompt"] == "{question}\n\nGo."
+    assert "8 each, seed 1, split test" in card["dataset"]
     assert [sum(i.difficulty == level for i in items) for level in LEVELS] == [8] * 5
     assert len({i.id for i in items}) == 40
     assert all(i.messages[-1].content.endswith("\n\nGo.") for i in items)

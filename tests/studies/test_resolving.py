@@ -58,7 +58,9 @@ def test_items_of_a_benchmark_without_a_number_are_not_guessed(quickstart: Study
 
 def test_many_pairs_are_a_sample(quickstart: Study, tmp_path: Path):
     (one, *_) = foresee(quickstart, Store(tmp_path))
-    text = " ".join(notes([replace(one, pair=f"p{k}") for k in range(6)]))
+    six = [replace(one, pair=f"p{k}") for k in range(6)]
+    assert [r[0] for r in rows(six)] == ["p0, p1, p2, 3 more"]
+    text = " ".join(notes(six))
     assert "average over 6" in text
     assert "As a sample of all pairs" in text
 

@@ -17,7 +17,7 @@ from offmodel.analysis import charts
 from offmodel.analysis.answers import changed_words, marked_opening
 from offmodel.analysis.cautions import cautions_of
 from offmodel.analysis.content import Content, PairReading, PlainTable
-from offmodel.analysis.drawing import Style, interval_bar, swatch
+from offmodel.analysis.drawing import COLOURS, Style, interval_bar, swatch
 from offmodel.analysis.exports import write_tables
 from offmodel.analysis.figures import write_figures
 from offmodel.analysis.methods import Analysis
@@ -83,8 +83,8 @@ def _page(analysis: Analysis | None, findings: Findings | None, content: Content
 
 
 def styles_of(analysis: Analysis) -> dict[str, Style]:
-    """Colour and shape by method."""
-    return {m: Style(colour=k, shape=k) for k, m in enumerate(analysis.methods)}
+    """Colour and shape by method; from the tenth method on colours come again, with other shapes."""
+    return {m: Style(colour=k, shape=k + 4 * (k // COLOURS)) for k, m in enumerate(analysis.methods)}
 
 
 def _numbers(analysis: Analysis, findings: Findings, content: Content) -> dict[str, Any]:

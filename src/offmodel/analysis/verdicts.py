@@ -13,7 +13,7 @@ import numpy as np
 
 from offmodel.analysis.levels import holm
 from offmodel.analysis.methods import Analysis, Difference, average, blind_score, differences
-from offmodel.analysis.table import ALL_PAIRS, TableRow, short, table_rows, with_interval
+from offmodel.analysis.table import ALL_PAIRS, TableRow, difference_interval, short, table_rows, with_interval
 from offmodel.core.scores import Score, quantile
 
 Verdict = Literal["clear", "alone", "open"]
@@ -55,10 +55,7 @@ class Comparison:
     @property
     def text(self) -> str:
         """The difference with its interval."""
-        low = short(self.low)
-        if low == "0" and self.low > 0:  # an interval that excludes zero must not look as if it held it
-            low = f"{self.low:.1g}".replace("0.", ".", 1)
-        return f"{short(self.value)} [{low}, {short(self.high)}]"
+        return difference_interval(self.value, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,20 +6,23 @@ memorise. (`fresh_math` has the first generator, chains alone, as earlier recipe
 models. Invariant: equal arguments give equal problems; the splits share no sentence; the levels are of equal size.
 """
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from offmodel.core.chat import user
 from offmodel.core.errors import DataError, RecipeError, UnknownName
 from offmodel.evals.fresh_forms import FORMS, DeadEnd, Draft
 from offmodel.evals.fresh_math import Problem
 from offmodel.evals.fresh_more import CHAINS
-from offmodel.evals.measures import Item, write_items
+from offmodel.evals.measures import SUITE_CARD, Item, write_items
 from offmodel.store.recipe import Facts, Job, Recipe
 
 LEVELS = (1, 2, 3, 4, 5)
+VERSION = 2
+"""Raised with the problems, the prompt or what stands beside them."""
 _PATIENCE = 400
 
 
@@ -49,7 +52,7 @@ class FreshLevels(Recipe):
     """
 
     kind: ClassVar[str] = "items"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = VERSION
     levels: tuple[int, ...]
     each: int
     seed: int
@@ -71,11 +74,23 @@ class FreshLevels(Recipe):
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
-        """Generate the problems, level after level."""
-        p = job.params
-        items = level_items(levels=p.levels, each=p.each, seed=p.seed, split=p.split, instruction=p.instruction)
+        """Generate the problems, level after level, with a card as published benchmarks have it."""
+        asked = {k: getattr(job.params, k) for k in ("levels", "each", "seed", "split", "instruction")}
+        items = level_items(**asked)
         write_items(job.out, items)
-        return {"items": len(items), "levels": list(p.levels)}
+        card = card_of_levels(**asked) | {"items": len(items)}
+        (job.out / SUITE_CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return {**card, "levels": list(job.params.levels)}
+
+
+def card_of_levels(*, levels: tuple[int, ...], each: int, seed: int, split: str, instruction: str) -> dict[str, Any]:
+    """What a record says of these problems; arguments as in `FreshLevels`."""
+    return {
+        "suite": "fresh_math",
+        "version": VERSION,
+        "dataset": f"generated: levels {', '.join(map(str, levels))}, {each} each, seed {seed}, split {split}",
+        "prompt": "\n\n".join(x for x in ("{question}", instruction) if x),
+    }
 
 
 def level_items(*, levels: tuple[int, ...], each: int, seed: int, split: str, instruction: str) -> list[Item]:

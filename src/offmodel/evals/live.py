@@ -6,7 +6,7 @@ task's own score of that sample, and the log that Inspect wrote stands beside th
 """
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,7 +53,7 @@ def live_task(
     """A task by its name, looked for now.
 
     Raises:
-        DataError: no package of this name is installed.
+        DataError: no package of this name is installed, or it cannot be loaded.
         UnknownName: the package has no such task; the message names the nearest.
     """
     package, slash, short = task.partition("/")
@@ -66,6 +66,11 @@ def live_task(
             f"The task '{task}' needs the package '{package}'; install it (pip install {package})."
         ) from None
     known = _tasks_of(package)
+    if not known:
+        raise DataError(
+            f"No task of the package '{package}' can be loaded ({_why_none(package)}); install what it needs, or name "
+            "another package."
+        )
     if short not in known:
         raise UnknownName(f"task of {package}", short, known)
     return LiveTask(
@@ -87,6 +92,16 @@ def _tasks_of(package: str) -> tuple[str, ...]:
     ensure_entry_points(package)
     found = registry_find(lambda info: info.type == "task" and info.name.startswith(f"{package}/"))
     return tuple(registry_info(x).name.split("/", 1)[1] for x in found)
+
+
+def _why_none(package: str) -> str:
+    """Why a package registers no task: Inspect goes on without a package whose import fails."""
+    for entry in distribution(package).entry_points.select(group="inspect_ai"):
+        try:
+            entry.load()
+        except Exception as error:  # noqa: BLE001 -- whatever somebody else's import raises is the reason to tell
+            return f"{type(error).__name__}: {error}"
+    return "it registers none with Inspect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ refused with one sentence; it never becomes fewer rows.
 """
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def rows_of_log(path: Path, *, measure: str, style: str, value: str = "") -> lis
 
 def check_log(path: Path) -> None:
     """Raises `DataError` unless the file is a log of the version that is read here; nothing heavy is loaded."""
+    if sys.version_info < (3, 14):
+        import zipfile_zstd  # noqa: F401  # as Inspect does: its logs are compressed in a way that zipfile learns here
     try:
         if path.suffix == ".eval":
             with zipfile.ZipFile(path) as archive:

@@ -17,7 +17,7 @@ from inspect_ai.solver import TaskState, generate
 
 from offmodel.core.chat import user
 from offmodel.core.rows import Row, read_rows
-from offmodel.evals.fresh_levels import LEVELS, level_items
+from offmodel.evals.fresh_levels import LEVELS, VERSION, card_of_levels, level_items
 from offmodel.evals.fresh_math import problems
 from offmodel.evals.items import STEP_BY_STEP, gsm8k_item
 from offmodel.evals.measures import Completion, Item, Measure
@@ -108,8 +108,12 @@ def fresh_levels(
     each: int = 100, seed: int = 1, split: str = "test", instruction: str = STEP_BY_STEP, tokens: int = 512
 ) -> Task:
     """Generated word problems of one to five reasoning steps, `each` of every level, in five forms."""
+    measure = Measure(name="fresh_levels", grader="integer", max_new_tokens=tokens)
     items = level_items(levels=LEVELS, each=each, seed=seed, split=split, instruction=instruction)
-    return measure_task(Measure(name="fresh_levels", grader="integer", max_new_tokens=tokens), items, style="steps")
+    made = measure_task(measure, items, style="steps")
+    made.version = VERSION
+    made.metadata = card_of_levels(levels=LEVELS, each=each, seed=seed, split=split, instruction=instruction)
+    return made
 
 
 @task

@@ -11,7 +11,9 @@ from typing import Any
 from packaging.version import Version
 
 from offmodel.analysis.content import Caution, PlainTable
-from offmodel.analysis.points import Tally
+from offmodel.analysis.points import ItemScores, PairBaseline, Tally
+from offmodel.analysis.table import short, with_interval
+from offmodel.core.scores import proportion
 from offmodel.flow.graph import closure
 from offmodel.flow.progress import duration
 from offmodel.store.artifacts import Store
@@ -19,14 +21,7 @@ from offmodel.store.records import software
 from offmodel.studies.results import Results
 from offmodel.studies.study import Arm, Study
 
-_GATE = (
-    "organism_triggered",
-    "student_triggered",
-    "organism_clean",
-    "student_clean",
-    "organism_capability",
-    "student_capability",
-)
+_GATE = tuple((who, measure) for measure in ("triggered", "clean", "capability") for who in ("organism", "student"))
 # Facts that count what a computation read or wrote; the first that is there counts.
 _TOKENS = ("tokens_processed", "tokens", "completion_tokens", "trained_tokens")
 _COMPUTING = ("offmodel", "torch", "transformers", "peft", "vllm", "inspect-ai", "math-verify")
@@ -34,10 +29,11 @@ _COMPUTING = ("offmodel", "torch", "transformers", "peft", "vllm", "inspect-ai",
 
 def gate_table(results: Results) -> PlainTable:
     """The organisms before any treatment."""
+    measured = {b.pair: b for b in results.baselines}
     rows = [
         [
             pair,
-            *(f"{facts[name]:.2f}" if name in facts else "" for name in _GATE),
+            *(_gate_rate(facts, measured.get(pair), who, measure) for who, measure in _GATE),
             "; ".join(facts.get("failures", [])) or ("loses capability" if facts.get("marked") else "passed"),
         ]
         for pair, facts in results.gates.items()
@@ -46,9 +42,17 @@ def gate_table(results: Results) -> PlainTable:
     columns = ("pair", "triggered", "student's", "clean", "student's", "capability", "student's", "gate")
     note = (
         "The organisms before any treatment: rates of the behaviour with and without the trigger, and capability, each "
-        "beside the unplanted student's."
+        "beside the unplanted student's, with 95 % intervals over items."
     )
     return PlainTable(title="Gate", columns=columns, rows=rows, note=note)
+
+
+def _gate_rate(facts: Mapping[str, Any], baseline: PairBaseline | None, who: str, measure: str) -> str:
+    """A rate with its interval; bare, as the gate's record has it, while the rows behind it are not here."""
+    scores: ItemScores = getattr(getattr(baseline, who), measure) if baseline else {}
+    if scores:
+        return with_interval(proportion(sum(scores.values()), len(scores)))
+    return short(facts[f"{who}_{measure}"]) if f"{who}_{measure}" in facts else ""
 
 
 def audit_table(results: Results) -> PlainTable:

@@ -112,7 +112,10 @@ def log_commands(store: Store, *, here: str | None = None) -> list[tuple[str, st
     """What to type to look at every sample, from the current folder."""
     folder = os.path.relpath(store.root, here)
     return [
-        ("every sample of every point, in Inspect's viewer", f"inspect view --log-dir {folder}/scores"),
+        (
+            "every sample of every point, in Inspect's viewer; its tab Folders has one for each point",
+            f"inspect view --log-dir {folder}/scores",
+        ),
         ("what an artifact is made of, by the digest of a point", f"offmodel show DIGEST --store {folder}"),
     ]
 

@@ -129,13 +129,18 @@ def _unmeasured(unsound: dict[str, str], results: Results) -> list[Caution]:
     without: dict[str, list[PointRecord]] = {}
     for r in results.unmatched:
         without.setdefault(r.pair, []).append(r)
+    sides = {s.pair for s in results.study.sides}
     for pair, records in without.items():
+        lacks, mend = (
+            ("no untreated organism or no unplanted student measured yet", "`offmodel run` evaluates what lacks.")
+            if pair in sides
+            else ("no untreated organism in this study", "Add the pair's side, as `plant` returns it, to its sides.")
+        )
         cautions.append(
             Caution(
                 "serious",
-                f"Pair {pair} has no untreated organism or no unplanted student measured yet, so nothing relative can "
-                f"be said of its {len(records)} measured points; their plain rates stand below. `offmodel run` "
-                "evaluates what lacks.",
+                f"Pair {pair} has {lacks}, so nothing relative can be said of its {len(records)} measured points; "
+                f"their plain rates stand below. {mend}",
             )
         )
     return cautions

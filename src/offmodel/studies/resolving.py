@@ -37,6 +37,8 @@ from offmodel.studies.study import PairSide, Study
 
 LEAST = 4
 """Items below which nothing can be measured: cross-fitting needs two a half."""
+_NAMED = 4
+"""Pairs up to which a row names all; fifteen names would be a column of fifteen lines."""
 ASSUMED_ACCURACY = 0.7
 ASSUMED_PLANTED = 0.97
 PAIR_SPREAD = 0.05
@@ -136,7 +138,12 @@ def rows(foresights: Sequence[Foresight]) -> list[tuple[str, ...]]:
             f"{r.score:.3f}",
         )
         groups[numbers].append(f.pair)
-    return [(", ".join(pairs), *numbers) for numbers, pairs in groups.items()]
+    return [(_few(pairs), *numbers) for numbers, pairs in groups.items()]
+
+
+def _few(pairs: Sequence[str]) -> str:
+    """Pairs by name, the first ones of many."""
+    return ", ".join(pairs if len(pairs) <= _NAMED else [*pairs[: _NAMED - 1], f"{len(pairs) - _NAMED + 1} more"])
 
 
 def notes(foresights: Sequence[Foresight]) -> list[str]:
@@ -154,7 +161,7 @@ def notes(foresights: Sequence[Foresight]) -> list[str]:
     if unresolved:
         most = max(items_to_resolve(f.planned) for f in unresolved)
         lines.append(
-            f"{', '.join(f.pair for f in unresolved)}: the bad rate at a 10 % loss will mostly be 'not resolved'; c at "
+            f"{_few([f.pair for f in unresolved])}: the bad rate at a 10 % loss will mostly be 'not resolved'; c at "
             f".9 is known to ± .05 from about {most:,} capability items on."
         )
     three = max(foresights, key=lambda f: _to_see(f, 0.03))

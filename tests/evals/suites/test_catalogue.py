@@ -105,6 +105,7 @@ def test_several_names_and_a_file_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("names", "n", "error", "text"),
     [
+        ("inspect_evals/gsm8k", None, DataError, "is a task of another package, which runs live"),
         ("gms8k", None, UnknownName, "no task named 'gms8k'; did you mean 'gsm8k'"),
         ("math_500", None, UnknownName, "did you mean 'math500'"),
         ("", None, DataError, "No task is named; name one or more of fresh_math"),

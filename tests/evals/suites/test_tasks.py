@@ -9,6 +9,7 @@ from offmodel.core.rows import read_rows, write_rows
 from offmodel.data import Sources
 from offmodel.engines.sampling import Sampling
 from offmodel.evals.completions import Completions
+from offmodel.evals.fresh_levels import VERSION
 from offmodel.evals.log_rows import rows_of_log
 from offmodel.evals.measures import Measure, read_items
 from offmodel.evals.scores import Scores
@@ -49,11 +50,11 @@ def test_inspect_finds_the_benchmarks_and_their_logs_say_version_and_prompt(tmp_
         gc.collect()  # Inspect leaves streams unclosed, which warn when they are collected: here, not in another test
         assert log.status == "success", log.error
         assert len(rows_of_log(Path(log.location), measure=name, style="none")) == len(log.samples) > 0
-        if name != "fresh_levels":
-            header = read_eval_log(log.location, header_only=True).eval
-            assert header.task_version == 1
-            assert "{question}" in header.metadata["prompt"]
-            assert "@" in header.metadata["dataset"]
+        header = read_eval_log(log.location, header_only=True).eval
+        generated = name == "fresh_levels"
+        assert header.task_version == (VERSION if generated else 1)
+        assert "{question}" in header.metadata["prompt"]
+        assert ("generated: levels 1, 2, 3, 4, 5" if generated else "@") in header.metadata["dataset"]
 
 
 def test_a_record_says_how_a_benchmark_was_asked_and_marked(run_recipe, tmp_path, monkeypatch):

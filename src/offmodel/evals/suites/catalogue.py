@@ -87,6 +87,11 @@ def _task(text: str, sources: Sources, n: int | None, dev_n: int) -> CapabilityT
         if file:
             raise DataError(f"The task '{name}' is generated and takes no file; leave out '={file}'.")
         return _fresh(n, dev_n) if name == "fresh_math" else _pocket(n, dev_n)
+    if "/" in name:
+        raise DataError(
+            f"'{name}' is a task of another package, which runs live, with its own prompt and scorer: give it to a "
+            f"study's bench by `live_task` (docs/evals.md). Named here are {', '.join(task_names())}."
+        )
     if name not in SUITES:
         raise UnknownName("task", name, task_names())
     suite = SUITES[name]
