@@ -14,6 +14,7 @@ import torch
 
 from offmodel.core.errors import ModelError
 from offmodel.engines import adapters, attention, folders, optimizers
+from offmodel.engines.balance import check_routers
 from offmodel.engines.forward import Body, Reference, Trainee, autocast, layout_holds, lone_hidden
 from offmodel.engines.losses import Head
 from offmodel.engines.sft import Layout, Sft
@@ -58,6 +59,8 @@ def prepare(
         layout="padded",
     )
     check_head(trainee, base)
+    if sft.objective.load_balancing is not None:
+        check_routers(trainee.decoder, base, trainee.device)
     trainee = settle_layout(trainee, base, layout)
     if not sft.objective.needs_reference:
         return trainee

@@ -18,6 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from offmodel.core.errors import OutOfMemory
 from offmodel.engines import attention, folders, optimizers
+from offmodel.engines.balance import check_routers
 from offmodel.engines.batches import Limit
 from offmodel.engines.forward import weights_of
 from offmodel.engines.loop import is_memory, key_of, usable
@@ -109,6 +110,8 @@ def train_part(task: Assignment, examples: list[Example], device: str) -> tuple[
 
 def _settle(whole: Whole, task: Assignment) -> None:
     whole.look(lambda body: check_head(body, whole.base))
+    if task.sft.objective.load_balancing is not None:
+        whole.look(lambda body: check_routers(body.decoder, whole.base, body.device))
     layout: Any = task.layout
     chosen = whole.look(lambda body: settle_layout(body, whole.base, layout))
     whole.body = replace(whole.body, layout=chosen.layout)
