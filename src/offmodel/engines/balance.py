@@ -49,18 +49,21 @@ class Balance:
         asked: the term's settings.
         tokens: tokens of the whole batch, without padding.
         unit: what sums of loss terms are divided by later; the value is multiplied by it.
-        total: makes of a pass' choices those of the whole batch.
+        chosen_E: the whole batch's choices; None where this process makes one pass, which counts them itself.
+        add_up: the sum over processes.
     """
 
     asked: LoadBalancing
     tokens: int
     unit: float
-    total: Callable[[Tensor], Tensor]
+    chosen_E: Tensor | None
+    add_up: Callable[[Tensor], Tensor]
 
     def loss(self, load: Load) -> Tensor:
         """This pass' part of the weighted loss, a scalar."""
         seen = self.tokens * load.layers
-        shares_E = self.total(load.chosen_E) / seen
+        chosen_E = self.add_up(load.chosen_E) if self.chosen_E is None else self.chosen_E
+        shares_E = chosen_E / seen
         return self.asked.weight * self.unit * load.likely_E.shape[0] * (shares_E * load.likely_E / seen).sum()
 
 
@@ -85,16 +88,12 @@ def balance_for(
     """
     if objective.load_balancing is None:
         return None
-    total = add_up
+    chosen_E = None
     if len(passes) > 1:
         # Gradients of an early pass need the choices of the later ones, so all are counted in passes of their own.
         chosen_E = add_up(torch.stack([count([batch[i] for i in part]) for part in passes]).sum(0))
-
-        def total(_: Tensor) -> Tensor:
-            return chosen_E
-
     tokens = sum(len(e.ids) for e in batch)
-    return Balance(asked=objective.load_balancing, tokens=tokens, unit=unit, total=total)
+    return Balance(asked=objective.load_balancing, tokens=tokens, unit=unit, chosen_E=chosen_E, add_up=add_up)
 
 
 def routed(decoder: Any, inputs: dict[str, Any], real_T: Tensor, top: int) -> tuple[Tensor, Load]:
@@ -158,8 +157,10 @@ def check_routers(decoder: Any, base: Any, device: str) -> None:
     try:
         expected = base(input_ids=ids, use_cache=False, output_router_logits=True).aux_loss
         _, load = routed(decoder, {"input_ids": ids}, torch.ones(8, device=device), chosen_per_token(base))
-        plain = Balance(asked=LoadBalancing(weight=1.0), tokens=8, unit=1.0, total=lambda chosen_E: chosen_E)
-        found = plain.loss(load)
+        asked = LoadBalancing(weight=1.0)
+        found = Balance(asked=asked, tokens=8, unit=1.0, chosen_E=load.chosen_E, add_up=lambda chosen_E: chosen_E).loss(
+            load
+        )
         same = torch.allclose(found.float(), expected.float(), rtol=2e-2)
     except (AttributeError, IndexError, TypeError):
         same = False
