@@ -11,12 +11,12 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss
 
 from offmodel.core.errors import ModelError, RecipeError
 from offmodel.engines import loop
-from offmodel.engines.balance import check_mixture, check_routers
+from offmodel.engines.balance import check_mixture
 from offmodel.engines.batches import Limit
 from offmodel.engines.cohort import Member, train_cohort
 from offmodel.engines.losses import terms_of
 from offmodel.engines.objective import CROSS_ENTROPY, LoadBalancing
-from offmodel.engines.preparation import prepare
+from offmodel.engines.preparation import check_routers, prepare
 from offmodel.engines.sharded import assignment
 from offmodel.store.recipe import Runtime
 from tests.engines.conftest import BASE, LORA, examples, silent
@@ -73,8 +73,9 @@ def test_a_training_that_asks_for_it_records_it_and_balances(moe, tmp_path):
     assert [r["load_balancing"] for r in rows] == pytest.approx([r["load_balancing"] for r in losses(wide)], rel=1e-4)
 
 
-def test_an_adapter_has_its_gradient_too(moe, tmp_path):
-    sft = replace(SFT, lora=LORA, learning_rate=1e-2)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_adapter_has_its_gradient_too(moe, tmp_path, dtype):
+    sft = replace(SFT, lora=LORA, learning_rate=1e-2, compute_dtype=dtype)
     out, _ = go(moe, tmp_path, "asked", sft=sft)
     plain, _ = go(moe, tmp_path, "plain", sft=replace(sft, objective=CROSS_ENTROPY))
     assert not same(out / "step-00006", plain / "step-00006", atol=1e-5)
@@ -92,7 +93,7 @@ def test_a_dense_model_is_refused_before_it_is_loaded(tmp_path):
 def test_a_model_that_tells_nothing_of_its_routers_is_refused(llama):
     made = prepare(llama, None, BASE, Runtime(), "padded")
     with pytest.raises(ModelError, match="cannot be balanced"):
-        check_routers(made.decoder, made.base, "cpu")
+        check_routers(made, made.base)
 
 
 def test_a_cohort_does_not_take_it(moe, tmp_path):

@@ -29,6 +29,7 @@ SHELF_FORMAT = 1
 AT_ONCE = 8
 _MARK = "offmodel-store.json"
 _RECORD = re.compile(r"(?P<label>[A-Za-z0-9][\w.+-]*/[A-Za-z0-9][\w.+-]*)\.json", re.ASCII)
+_SECONDS_BETWEEN_TRIES = (0.5, 1.5)
 _SECONDS_LISTED = 5.0  # a listing of some thousand records takes as many requests as a few records
 
 
@@ -74,15 +75,19 @@ class Shelf:
     def create(self, name: str, data: bytes) -> bool:
         """Write a small object if it is not there yet; whether it now holds these bytes."""
         with self.reaching():
-            try:
-                self._create(self._ready(name), data)
-            except Exception:
-                # File systems differ in what they raise when another was first, and an answer can get lost on its way.
-                found = self.read(name)
-                if found is None:
-                    raise
-                return found == data
-            return True
+            for pause in (*_SECONDS_BETWEEN_TRIES, None):
+                try:
+                    self._create(self._ready(name), data)
+                    return True
+                except Exception:
+                    # File systems differ in what they raise when another was first, and an answer can get lost.
+                    found = self.read(name)
+                    if found is not None:
+                        return found == data
+                    if pause is None:
+                        raise
+                    time.sleep(pause)  # S3 refuses both of two writers that come at the same moment
+        raise AssertionError("the last try returns or raises")
 
     def remove(self, name: str) -> None:
         """Delete an object, if it is there."""

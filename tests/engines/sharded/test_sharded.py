@@ -35,6 +35,11 @@ CASES = {
     "dense-full-bf16": ("llama", replace(SFT, steps=4, checkpoints=(4,), compute_dtype="bfloat16"), True),
     "moe-full-balanced": ("moe", replace(SFT, objective=BALANCED, steps=8, checkpoints=(8,)), True),
     "moe-lora-balanced": ("moe", replace(SFT, lora=LORA, objective=BALANCED, steps=4, checkpoints=(4,)), False),
+    "moe-lora-balanced-bf16": (
+        "moe",
+        replace(SFT, lora=LORA, objective=BALANCED, steps=4, checkpoints=(4,), compute_dtype="bfloat16"),
+        True,
+    ),
     "moe-lora-experts": ("moe", replace(SFT, lora=EXPERTS, steps=6, checkpoints=(6,)), True),
 }
 KILLED = replace(SFT, steps=8, checkpoints=(2, 8))
