@@ -11,7 +11,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss
 
 from offmodel.core.errors import ModelError, RecipeError
 from offmodel.engines import loop
-from offmodel.engines.balance import check_mixture
+from offmodel.engines.balance import check_mixture, load_of
 from offmodel.engines.batches import Limit
 from offmodel.engines.cohort import Member, train_cohort
 from offmodel.engines.losses import terms_of
@@ -79,6 +79,17 @@ def test_an_adapter_has_its_gradient_too(moe, tmp_path, dtype):
     out, _ = go(moe, tmp_path, "asked", sft=sft)
     plain, _ = go(moe, tmp_path, "plain", sft=replace(sft, objective=CROSS_ENTROPY))
     assert not same(out / "step-00006", plain / "step-00006", atol=1e-5)
+
+
+def test_autocast_leaves_its_sums_in_float32():
+    logits = torch.randn(3, 1000, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    real = torch.arange(1000) % 3 > 0
+    plain = load_of(logits, real, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = load_of(logits, real, 2)
+    assert torch.equal(found.likely_E, plain.likely_E)
+    assert torch.equal(found.chosen_E, plain.chosen_E)
+    assert float(plain.chosen_E.sum()) == 2 * 3 * int(real.sum())
 
 
 def test_a_dense_model_is_refused_before_it_is_loaded(tmp_path):

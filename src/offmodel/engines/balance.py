@@ -111,7 +111,7 @@ def load_of(logits: Sequence[Tensor], real_T: Tensor, top: int) -> Load:
         share_TE = torch.softmax(layer_TE.to(like.dtype), -1)
         choice_TK = share_TE.detach().topk(top, dim=-1).indices
         chosen_E = chosen_E.scatter_add(0, choice_TK.flatten(), real_T.repeat_interleave(top))
-        likely_E = likely_E + real_T @ share_TE
+        likely_E = likely_E + (real_T[:, None] * share_TE).sum(0)  # autocast would make a matrix product 16-bit
     return Load(chosen_E, likely_E, len(logits))
 
 

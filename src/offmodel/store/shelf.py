@@ -204,6 +204,8 @@ class Shelf:
                 )
             self.create(_MARK, json.dumps({"format": SHELF_FORMAT}).encode())
             return
+        if not mark:  # another computer is just about to write it
+            return
         try:
             newer = json.loads(mark)["format"] > SHELF_FORMAT
         except (ValueError, KeyError, TypeError) as error:
@@ -228,7 +230,8 @@ class Shelf:
             self.write(name, second)
             if self.read(name) != second:
                 faults.append("does not give back what was just written")
-            if posixpath.basename(name) not in self.names("probe"):
+            # Where folders are folders, probes of others that end meanwhile can spoil a listing.
+            if not any(posixpath.basename(name) in self.names("probe") for _ in range(3)):
                 faults.append("does not list what was just written")
             self.remove(name)
             if self.read(name) is not None:
