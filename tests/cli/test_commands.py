@@ -16,6 +16,7 @@ from offmodel.cli import app
 from offmodel.cli.running import runtime_for
 from offmodel.cli.showing import trained_example
 from offmodel.pocket.world import model_folder
+from offmodel.store.addresses import open_shelf
 from offmodel.store.artifacts import Artifact, Store
 from offmodel.treatments.catalogue import methods
 
@@ -69,6 +70,31 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     said = offmodel("run", STUDY, "--store", root / "s", "--out", root / "r", "--workers", "0", "--device", "cpu")
     assert said.code == 0, said.err
     return Ran(root / "s", root / "r", said)
+
+
+def test_a_shared_store_gives_the_same_and_another_computer_reports_from_it(ran: Ran, tmp_path, monkeypatch) -> None:
+    shared, out = f"file://{tmp_path / 'shelf'}", tmp_path / "r"
+    monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "a"))
+    words = ("run", STUDY, "--store", shared, "--out", out, "--workers", "0", "--device", "cpu")
+    assert offmodel(*words).code == 0
+    shelf = open_shelf(shared)
+    found = {r["digest"]: r["content"] for r in map(shelf.record, shelf.labels()) if r}
+    assert found == {a.digest: a.content for a in Store(ran.store, create=False).all()}
+    monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "b"))
+    assert "Everything is there." in offmodel("plan", STUDY, "--store", shared).out
+    assert offmodel("report", STUDY, "--store", shared, "--out", tmp_path / "there").code == 0
+    study = next(p.name for p in out.iterdir())
+    for table in out.glob("*/*.csv"):
+        assert (tmp_path / "there" / study / table.name).read_bytes() == table.read_bytes()
+    treatment = ran.find("treatment")
+    said = offmodel("show", treatment.digest[:12], "--store", shared, "--example", "0")
+    assert said.code == 0, said.err
+    assert "tokens under gradient" in said.out
+    assert not list((tmp_path / "b").rglob("*.safetensors")), "a report needs no weights"
+    assert "There is no store at file:///no/such; run a study first" in refused(
+        "report", STUDY, "--store", "file:///no/such"
+    )
+    assert f"{shared} can be shared" in offmodel("doctor", "--store", shared).out
 
 
 def test_help_answers_at_once() -> None:

@@ -290,11 +290,11 @@ def test_memory_that_does_not_fit_halves_the_micro_batch(llama, tmp_path, monkey
     forward_loss = loop.forward_loss
     seen = []
 
-    def tight(made, rows, terms):
+    def tight(made, rows, terms, balance):
         seen.append(len(rows))
         if len(rows) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward_loss(made, rows, terms)
+        return forward_loss(made, rows, terms, balance)
 
     expected, _ = go(llama, tmp_path, "roomy")
     monkeypatch.setattr(loop, "forward_loss", tight)

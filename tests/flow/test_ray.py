@@ -14,6 +14,7 @@ from toy_study import targets
 
 from offmodel.core.errors import GateError, RunError, StoreError, UserError
 from offmodel.flow.runner import run
+from offmodel.store.addresses import open_shelf, open_store
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Runtime
 
@@ -33,6 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     here = Path(__file__).parent
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(here), str(here.parent / "store"), before])
+    os.environ["OFFMODEL_CACHE"] = str(tmp_path_factory.mktemp("machines"))
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     made.add_node(num_cpus=1)
     ray.init(address=made.address, log_to_driver=False, logging_level="error")
@@ -40,6 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     ray.shutdown()
     made.shutdown()
     os.environ["PYTHONPATH"] = before
+    del os.environ["OFFMODEL_CACHE"]
 
 
 def contents(store: Store) -> dict[str, str]:
@@ -59,6 +62,28 @@ def test_two_machines_give_what_one_process_gives(cluster, tmp_path: Path) -> No
     assert contents(there) == contents(here)
     assert ran.computed == len(contents(here))
     assert on_ray(there, *targets()).computed == 0
+
+
+def test_machines_share_a_store_by_its_address(cluster, tmp_path: Path, monkeypatch) -> None:
+    from offmodel.flow import ray_team
+
+    here, address = Store(tmp_path / "here"), f"file://{tmp_path / 'shelf'}"
+    run(targets(), store=here, runtime=Runtime(), workers=0)
+    # The machines of this cluster have the cache of this user, the driver one of its own.
+    monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "driver"))
+    there = open_store(address)
+    assert on_ray(there, *targets()).computed == len(contents(here))
+    shelf = open_shelf(address)
+    assert {r["digest"]: r["content"] for r in map(shelf.record, shelf.labels())} == contents(here)
+    assert on_ray(there, *targets()).computed == 0
+    assert not there.shelf.names("claims")
+    assert not there.shelf.names("probe")
+    monkeypatch.setattr(ray_team, "_look", _blind)
+    with pytest.raises(StoreError, match="sees other things at file:"):
+        ray_team.hire("ray", there)
+    monkeypatch.setattr(ray_team, "_look", _cut_off)
+    with pytest.raises(StoreError, match=r"does not reach the store. The shared store"):
+        ray_team.hire("ray", there)
 
 
 def test_a_worker_that_dies_is_replaced_and_its_work_run_again(cluster, tmp_path: Path) -> None:
@@ -100,6 +125,10 @@ def test_a_store_that_a_machine_does_not_see_is_refused(cluster, tmp_path: Path,
 
 def _blind(root: str, key: str) -> str:
     return "absent"
+
+
+def _cut_off(root: str, key: str) -> str:
+    return "unreached: The shared store failed; mend it."
 
 
 def _lockless(root: str, key: str) -> str:

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
 from toy_recipes import Cohort, Number, Total, Weights
 
 from offmodel.flow.runner import run
-from offmodel.store.artifacts import Store
+from offmodel.store.addresses import open_store
 from offmodel.store.recipe import Recipe, Runtime
 
 
@@ -21,5 +21,5 @@ def targets() -> list[Recipe]:
 
 
 if __name__ == "__main__":
-    ran = run(targets(), store=Store(sys.argv[1]), runtime=Runtime(), workers=int(sys.argv[2]))
+    ran = run(targets(), store=open_store(sys.argv[1]), runtime=Runtime(), workers=int(sys.argv[2]))
     print(ran.computed, ran.shared)

@@ -13,7 +13,7 @@ from toy_recipes import Cohort, Number, Settings, Total, Weights
 
 from offmodel.core.errors import RecipeError
 from offmodel.store.fields import field_hints
-from offmodel.store.recipe import Facts, Job, Recipe, Runtime, canonical_json, folder_name, holds_parents
+from offmodel.store.recipe import Facts, Job, Recipe, Runtime, canonical_json, folder_name, holds_parents, unless_asked
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "digests.json"
 
@@ -210,3 +210,26 @@ def test_long_names_are_cut() -> None:
     recipe = Weights(label="x" * 400)
     assert len(folder_name(recipe)) < 160
     assert folder_name(recipe).endswith(recipe.digest[:12])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """Settings with a field that came later."""
+
+    rate: float
+    extra: float | None = unless_asked()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithLater(Plain):
+    """A recipe that has them."""
+
+    kind: ClassVar[str] = "later"
+    later: Later
+
+
+def test_a_field_that_came_later_shows_only_when_asked_for():
+    plain, asked = WithLater(later=Later(rate=0.5)), WithLater(later=Later(rate=0.5, extra=0.0))
+    assert json.loads(canonical_json(plain))["fields"]["later"]["fields"] == {"rate": {"float": (0.5).hex()}}
+    assert len({plain.digest, asked.digest, WithLater(later=Later(rate=0.5, extra=1.0)).digest}) == 3
+    assert WithLater(later=Later(rate=0.5, extra=None)).digest == plain.digest

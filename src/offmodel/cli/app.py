@@ -22,7 +22,9 @@ app = typer.Typer(
 store_app = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(store_app, name="store")
 
-StoreOption = Annotated[Path, typer.Option("--store", envvar="OFFMODEL_STORE", help="Folder of all results.")]
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="OFFMODEL_STORE", help="Folder of all results, or s3://BUCKET/PREFIX and such.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=0, help="Processes, 0 = this one alone; default: by study.")
@@ -40,7 +42,7 @@ _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
 }
-HERE = Path("offmodel-store")
+HERE = "offmodel-store"
 REPORTS = Path("reports")
 
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from offmodel.core.errors import OffmodelError
+from offmodel.core.errors import OffmodelError, StoreError
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -45,7 +45,7 @@ class Finding:
     mend: str = ""
 
 
-def doctor(console: "Console", store: Path = Path("offmodel-store")) -> None:
+def doctor(console: "Console", store: str | Path = "offmodel-store") -> None:
     """Print what this machine can do.
 
     Args:
@@ -67,7 +67,7 @@ def doctor(console: "Console", store: Path = Path("offmodel-store")) -> None:
         console.print(grid)
 
 
-def examine(store: Path) -> Iterator[Finding]:
+def examine(store: str | Path) -> Iterator[Finding]:
     """Look at one thing after the other; the quick ones first, since torch takes seconds to load."""
     yield Finding(what="Python", state="ok", text=f"{platform.python_version()} on {platform.platform(terse=True)}")
     yield _processor()
@@ -93,8 +93,20 @@ def _processor() -> Finding:
     return Finding(what="CPU", state="ok", text=text)
 
 
-def _writable(store: Path) -> Finding:
-    place = store.absolute()
+def _shared(address: str) -> Finding:
+    from offmodel.store.addresses import open_shelf
+
+    try:
+        open_shelf(address, create=False).probe()
+    except StoreError as error:
+        return Finding(what="store", state="broken", text=address, mend=str(error))
+    return Finding(what="store", state="ok", text=f"{address} can be shared")
+
+
+def _writable(store: str | Path) -> Finding:
+    if isinstance(store, str) and "://" in store:
+        return _shared(str(store))
+    place = Path(store).absolute()
     while not place.exists():
         place = place.parent
     try:

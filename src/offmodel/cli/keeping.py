@@ -10,13 +10,14 @@ from rich.console import Console
 
 from offmodel.flow.graph import closure
 from offmodel.store import maintenance, transfer
-from offmodel.store.artifacts import Store
+from offmodel.store.addresses import open_store
+from offmodel.store.exchange import share
 from offmodel.studies.catalogue import load_study
 
 
-def collect_garbage(studies: Sequence[str], *, store: Path, really: bool) -> None:
+def collect_garbage(studies: Sequence[str], *, store: Path | str, really: bool) -> None:
     """Remove, or list, leftovers and every artifact that none of the named studies needs."""
-    home = Store(store, create=False)
+    home = open_store(store, create=False)
     keep = {digest for name in studies for digest in closure(load_study(name).targets)}
     swept = maintenance.gc(home, keep=keep, dry_run=not really)
     console = Console()
@@ -26,15 +27,18 @@ def collect_garbage(studies: Sequence[str], *, store: Path, really: bool) -> Non
     console.print(f"{word} {len(swept.what)} of them, {swept.bytes / 2**20:.1f} MiB.", highlight=False)
 
 
-def export(out: Path, *, store: Path, rows: bool) -> None:
+def export(out: Path, *, store: Path | str, rows: bool) -> None:
     """Write the store into files."""
-    files = transfer.export(Store(store, create=False), out, rows_only=rows)
+    files = transfer.export(open_store(store, create=False), out, rows_only=rows)
     Console().print(f"{len(files)} files in {out}; `offmodel store merge {out}/*` takes them in.", highlight=False)
 
 
-def merge(files: Sequence[Path], *, store: Path) -> None:
+def merge(files: Sequence[Path], *, store: Path | str) -> None:
     """Take in the files of an export, and say what came of it."""
-    merged = transfer.merge(Store(store), list(files))
+    home = open_store(store)
+    merged = transfer.merge(home, list(files))
+    for label in (*merged.added, *merged.completed) if home.shelf is not None else ():
+        share(home, home.artifact(label))
     Console().print(
         f"{len(merged.added)} added, {len(merged.completed)} completed, {len(merged.present)} already there, of which "
         f"{len(merged.differing)} differ (the store's own were kept).",

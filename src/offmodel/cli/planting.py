@@ -22,7 +22,7 @@ from offmodel.organisms.pairs import Pair, example, find_pair
 from offmodel.organisms.pocket import in_pocket_words
 from offmodel.organisms.prompted import topic_in_words
 from offmodel.organisms.ways import Way, find_way
-from offmodel.store.artifacts import Store
+from offmodel.store.addresses import open_store
 from offmodel.studies import presets
 from offmodel.studies.gates import HEADER, GateRow, gate_rows, gates_markdown, table_cells
 from offmodel.studies.grid import plant
@@ -40,7 +40,7 @@ def plant_model(
     prompts: Path | None,
     recipe: str,
     out: Path,
-    store: Path,
+    store: Path | str,
     device: str,
 ) -> None:
     """Plant a pair in a model, pass it through the gate, write it with its card and its gate's table.
@@ -55,7 +55,7 @@ def plant_model(
     world = preset.world(student=student, authors=(), prompts=presets.prompts_for(preset, sources, prompts))
     red = replace(presets.red_for(preset, chosen, wanted), source="synthetic" if synthetic else "distil", go_on=True)
     _, side = plant(wanted, red, replace(world, bench=replace(world.bench, near_misses=True)))
-    home = Store(store)
+    home = open_store(store)
     compute([side.gate, student], home, runtime_for(device, sources.locations), workers=1)
     (row,) = gate_rows(_study(side), home)
     console = Console()
@@ -64,7 +64,7 @@ def plant_model(
         raise GateError(
             f"The organism fails its gate: {'; '.join(row.failures)}; plant it otherwise, or take it with --go-on."
         )
-    planted, base = home.find(side.gate), home.find(student)
+    planted, base = home.whole(side.gate), home.find(student)
     assert planted is not None
     texts = {"README.md": card_of(model, chosen.recast(wanted), chosen, row), "gate.json": gate_json(row)}
     where = base_of(student, model, base.payload if base else None)

@@ -18,7 +18,9 @@ from offmodel.flow.graph import closure, select
 from offmodel.flow.plan import Plan, plan
 from offmodel.flow.progress import duration, terminal_watch
 from offmodel.flow.runner import Finish, Hire, run
+from offmodel.store.addresses import open_store
 from offmodel.store.artifacts import Store
+from offmodel.store.exchange import bring_all
 from offmodel.store.recipe import Recipe, Runtime
 from offmodel.studies.catalogue import load_study
 from offmodel.studies.study import Study
@@ -51,7 +53,7 @@ class Where:
 def run_and_report(
     name: str,
     *,
-    store: Path,
+    store: Path | str,
     out: Path,
     where: Where,
     only: tuple[str, ...],
@@ -70,7 +72,7 @@ def run_and_report(
     )
     targets = sliced(study.targets, only)
     check_gpus(targets, where.gpus)
-    home = Store(store)
+    home = open_store(store)
     many = where.workers if where.workers is not None else (study.workers if runtime.device == "cpu" else 1)
     with tracking(track, study.name) as finished:
         try:
@@ -182,9 +184,11 @@ def sliced(targets: Sequence[Recipe], only: Iterable[str]) -> Sequence[Recipe]:
     return select(targets, wanted) if wanted else targets
 
 
-def report_only(name: str, *, store: Path, out: Path) -> None:
+def report_only(name: str, *, store: Path | str, out: Path) -> None:
     """Write the report of what the store holds."""
-    write(load_study(name), Store(store, create=False), out)
+    study, home = load_study(name), open_store(store, create=False)
+    bring_all(home, study.targets)
+    write(study, home, out)
 
 
 def write(study: Study, store: Store, out: Path) -> None:
@@ -214,14 +218,14 @@ def write(study: Study, store: Store, out: Path) -> None:
                   highlight=False, soft_wrap=True)  # fmt: skip
 
 
-def print_plan(name: str, *, store: Path, only: tuple[str, ...]) -> None:
+def print_plan(name: str, *, store: Path | str, only: tuple[str, ...]) -> None:
     """Print what a study would run, what is there, an estimate of time and disk, and what its n can resolve."""
     from offmodel.studies.resolving import check_measurable
 
     study = load_study(name)
     check_measurable(study)
     targets = sliced(study.targets, only)
-    home = Store(store)
+    home = open_store(store)
     found = plan(targets, home, typical=study.typical or None)
     console = Console()
     console.print(f"{study.question}\n")

@@ -13,13 +13,14 @@ from rich.text import Text
 
 from offmodel.core.errors import UserError
 from offmodel.core.rows import read_rows
+from offmodel.store.addresses import open_store
 from offmodel.store.artifacts import Artifact, Store
 
 TRAININGS = ("treatment", "organism")
 _LONG = 600
 
 
-def show_artifact(what: str, *, store: Path, example: int) -> None:
+def show_artifact(what: str, *, store: Path | str, example: int) -> None:
     """Print an artifact.
 
     Args:
@@ -28,7 +29,7 @@ def show_artifact(what: str, *, store: Path, example: int) -> None:
         example: of a training, the example to show.
     """
     console = Console()
-    home = Store(store, create=False)
+    home = open_store(store, create=False)
     artifact = home.artifact(Path(what).name if Path(what).exists() else what)
     record = artifact.record
     console.print(
@@ -47,12 +48,12 @@ def show_artifact(what: str, *, store: Path, example: int) -> None:
         console.print(trained_example(home, artifact, example, marks=not console.color_system))
 
 
-def show_cost(study: str, *, store: Path) -> None:
+def show_cost(study: str, *, store: Path | str) -> None:
     """Print what the artifacts of a study cost, by kind; what is not computed yet is left out."""
     from offmodel.studies.accounts import cost_table
     from offmodel.studies.catalogue import load_study
 
-    console, found = Console(), cost_table(load_study(study), Store(store, create=False))
+    console, found = Console(), cost_table(load_study(study), open_store(store, create=False))
     if not found.rows:
         console.print(f"Nothing of '{study}' is computed yet; `offmodel plan {study}` estimates what it will cost.")
         return
@@ -135,14 +136,18 @@ def trained_example(home: Store, artifact: Artifact, number: int, *, marks: bool
     """
     from offmodel.core.chat import Label
     from offmodel.engines.rendering import Renderer
+    from offmodel.store.exchange import fetch
+    from offmodel.store.maintenance import WEIGHTS
 
     parents = artifact.record["parents"]
     rows = [r for p in parents if p["field"].startswith(("labels", "data")) for r in _labels(home, p["digest"])]
     if not 0 <= number < len(rows):
         raise UserError(f"This training has {len(rows)} labels; give --example a number from 0 to {len(rows) - 1}.")
-    model = next(p["digest"] for p in parents if p["field"] in ("organism", "student"))
+    model = home.artifact(next(p["digest"] for p in parents if p["field"] in ("organism", "student")))
+    if home.shelf is not None:
+        model = fetch(home, model.label, lambda name: not name.endswith(WEIGHTS)) or model
     label = Label.from_row(rows[number])
-    renderer = Renderer.from_folder(home.artifact(model).payload)
+    renderer = Renderer.from_folder(model.payload)
     shown = renderer.example(label.prompt.messages, label.text)
     text = Text(f"example {number} of {len(rows)}, by {label.author}; ")
     text.append("tokens under gradient", style="black on green")

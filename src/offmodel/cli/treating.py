@@ -21,6 +21,7 @@ from offmodel.core.rows import Row, read_rows
 from offmodel.data import Sources
 from offmodel.evals.suites.catalogue import named
 from offmodel.evals.watched import WATCHED
+from offmodel.store.addresses import open_store
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
 from offmodel.studies import presets
@@ -63,14 +64,14 @@ class Wish:
     recipe: str
 
 
-def treat_model(wish: Wish, *, store: Path, device: str, requests: int | None) -> None:
+def treat_model(wish: Wish, *, store: Path | str, device: str, requests: int | None) -> None:
     """Treat one model, pick a checkpoint by the method's blind rule, write it with its card, say what was traded."""
     free_folder(wish.out)
     sources = Sources()
     plan = plan_wish(wish, sources)
     runtime = runtime_for(device, sources.locations)
     runtime = replace(runtime, requests=requests) if requests else runtime
-    home = Store(store)
+    home = open_store(store)
     compute([plan.board.untreated.scores, *(c.arm.scores for c in plan.cells)], home, runtime, workers=1)
     cell = _picked(plan, home)
     before, after = plan.reported(None), plan.reported(cell)
@@ -150,7 +151,8 @@ def _rows(scores: Sequence[Recipe], home: Store) -> dict[str, list[Row]]:
 
 def _write(done: Done, wish: Wish, plan: Practice, cell: Cell, home: Store) -> None:
     """The checkpoint as an adapter that names its base, or as a whole model."""
-    artifact, base = home.find(cell.treatment), home.find(done.base)
+    artifact = home.whole(cell.treatment)
+    base = home.whole(done.base) if done.merged else home.find(done.base)
     assert artifact is not None
     folder = artifact.payload / f"step-{cell.folder:05d}"
     adapter = (folder / "adapter_config.json").exists()

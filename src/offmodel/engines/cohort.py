@@ -106,6 +106,8 @@ def _check(members: Sequence[Member]) -> None:
         )
     if others := sorted({m.sft.optimizer for m in members} - {"adamw"}):
         raise RecipeError(f"A cohort trains with adamw, not with {', '.join(others)}; train these members alone.")
+    if any(m.sft.objective.load_balancing for m in members):
+        raise RecipeError("A cohort's passes mix batches, so it balances no experts' load; train these members alone.")
     ((targets, _),) = kinds
     if targets != "all-linear":
         raise RecipeError(f"A cohort trains adapters on 'all-linear', not on '{targets}'; train these members alone.")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from offmodel.engines import attention
+from offmodel.engines.balance import TERM, Balance, chosen_per_token, real_tokens, routed
 from offmodel.engines.losses import Frozen, Head, Targets, Term, log_likelihoods, target_loss
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Layout
@@ -67,18 +68,38 @@ def autocast(body: Body) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast(body.device.split(":")[0], dtype=body.compute)
 
 
-def forward_loss(body: Body, rows: list[Example], terms: Mapping[str, Term]) -> dict[str, Tensor]:
-    """The loss terms of some sequences, each summed over them, in one forward pass."""
+def forward_loss(
+    body: Body, rows: list[Example], terms: Mapping[str, Term], balance: Balance | None = None
+) -> dict[str, Tensor]:
+    """The loss terms of some sequences, each summed over them, in one forward pass; with `balance` the routers' too."""
     ids_T, at_N, targets = targets_of(rows, padded=body.layout == "padded")
     inputs = inputs_of(rows, ids_T, body)
     at_N = send(at_N, body.device)
     with autocast(body):
         frozen = frozen_at(body, inputs, at_N) if "kl" in terms else None
-        hidden_ND = hidden_at(body.decoder, inputs, at_N)
+        if balance is None:
+            hidden_ND, load = hidden_at(body.decoder, inputs, at_N), None
+        else:
+            hidden_TD, load = routed(body.decoder, inputs, _real(body, rows), chosen_per_token(body.base))
+            hidden_ND = hidden_TD.index_select(0, at_N)
         here = Targets(send(targets.ids_N, body.device), send(targets.weights_N, body.device).to(body.master))
         chosen = tuple(terms.values())
         sums = target_loss(hidden_ND, body.head, here, chosen, chunk=chunk_of(body), reference=frozen)
-    return dict(zip(terms, sums, strict=True))
+    found = dict(zip(terms, sums, strict=True))
+    return found if balance is None or load is None else found | {TERM: balance.loss(load)}
+
+
+@torch.no_grad()
+def count_choices(body: Body, rows: list[Example]) -> Tensor:
+    """How often the routers choose each expert for some sequences, [E], in one forward pass."""
+    ids_T, _, _ = targets_of(rows, padded=body.layout == "padded")
+    with autocast(body):
+        inputs = inputs_of(rows, ids_T, body)
+        return routed(body.decoder, inputs, _real(body, rows), chosen_per_token(body.base))[1].chosen_E
+
+
+def _real(body: Body, rows: list[Example]) -> Tensor:
+    return send(torch.from_numpy(real_tokens(rows, padded=body.layout == "padded")), body.device)
 
 
 def send(tensor: Tensor, device: str) -> Tensor:

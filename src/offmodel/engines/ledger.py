@@ -26,9 +26,9 @@ class Pending:
     """Steps whose losses have not been looked at.
 
     Args:
-        losses: takes a row a step: step, loss, tokens, learning_rate, grad_norm, and kl (mean over target tokens,
-            without its weight) where there is a KL term.
-        sft: the settings, for the number of steps and the weight of a KL term.
+        losses: takes a row a step: step, loss, tokens, learning_rate, grad_norm, and without their weights, where they
+            were asked for, kl (mean over target tokens) and load_balancing (of the whole batch).
+        sft: the settings, for the number of steps and the weights of such terms.
         look: steps between looks.
         progress: told at each look.
     """
@@ -78,6 +78,8 @@ class Pending:
             row["grad_norm"] = next(values)
             if "kl" in by_name and self._sft.objective.kl is not None:
                 row["kl"] = by_name["kl"] / self._sft.objective.kl.weight
+            if "load_balancing" in by_name and self._sft.objective.load_balancing is not None:
+                row["load_balancing"] = by_name["load_balancing"] / self._sft.objective.load_balancing.weight
             _check(row, names)
             self._losses.append(row)
         self._waiting = []

@@ -28,6 +28,7 @@ def fits(model: Path, sft: Sft, runtime: Runtime, layout: Layout, reference: Pat
         and sft.lora.targets == "all-linear"
         and sft.optimizer == "adamw"
         and sft.objective.kl is None
+        and sft.objective.load_balancing is None
         and reference in (None, model)
     )
 

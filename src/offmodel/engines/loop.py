@@ -10,8 +10,10 @@ import hashlib
 import json
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -19,10 +21,12 @@ import torch
 from torch import Tensor
 
 from offmodel.core.errors import DataError, OutOfMemory, RecipeError
+from offmodel.engines.balance import balance_for
 from offmodel.engines.batches import Limit, batch_indices, keep_short, micro_batches
-from offmodel.engines.forward import Trainee, forward_loss, weights_of
+from offmodel.engines.forward import Trainee, count_choices, forward_loss, weights_of
 from offmodel.engines.ledger import Pending, sum_of
 from offmodel.engines.losses import Term, terms_of
+from offmodel.engines.objective import CROSS_ENTROPY, Objective
 from offmodel.engines.optimizers import rate_at
 from offmodel.engines.outcome import checkpoint_path, count_of, counts_of, facts_of, publish, save_checkpoint
 from offmodel.engines.preparation import prepare
@@ -148,7 +152,7 @@ class Walk:
         terms = terms_of(sft.objective, step)
         while True:
             try:
-                parts = _gradients(trainee, batch, self.limit, terms)
+                parts = _gradients(trainee, batch, self.limit, terms, sft.objective)
                 break
             except RuntimeError as e:
                 if not is_memory(e):
@@ -236,14 +240,23 @@ def _smaller(limit: Limit, batch: list[Example], trainee: Trainee) -> Limit:
     return limit
 
 
-def _gradients(trainee: Trainee, batch: list[Example], limit: Limit, terms: Mapping[str, Term]) -> dict[str, Tensor]:
+def _gradients(
+    trainee: Trainee,
+    batch: list[Example],
+    limit: Limit,
+    terms: Mapping[str, Term],
+    objective: Objective = CROSS_ENTROPY,
+) -> dict[str, Tensor]:
     """Add up the gradients of the batch's mean loss; returns that loss, float32, by term."""
     # A batch all of whose tokens were left out has no mean; its loss and gradient are 0.
     total = sum(float(weights_of(e).sum()) for e in batch) or 1.0
     parts = micro_batches([len(e.ids) for e in batch], limit, padded=trainee.layout == "padded")
-    sums: dict[str, list[Tensor]] = {name: [] for name in terms}
+    balance = balance_for(
+        objective, batch, parts, unit=total, count=partial(count_choices, trainee), add_up=lambda chosen_E: chosen_E
+    )
+    sums: defaultdict[str, list[Tensor]] = defaultdict(list)
     for part in parts:
-        values = {k: v / total for k, v in forward_loss(trainee, [batch[i] for i in part], terms).items()}
+        values = {k: v / total for k, v in forward_loss(trainee, [batch[i] for i in part], terms, balance).items()}
         sum_of(list(values.values())).backward()
         for name, value in values.items():
             sums[name].append(value.detach())

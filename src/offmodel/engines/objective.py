@@ -1,14 +1,16 @@
 """What a training minimises, as plain values that stand in recipes.
 
 The loss of a target token is cross-entropy on the label, and if asked for a divergence from a frozen reference; tokens
-may be left out by how likely the reference finds them. The reference of a treatment is its organism. This module
-refuses to know tensors. Invariant: equal objectives give equal losses on equal tokens.
+may be left out by how likely the reference finds them. The reference of a treatment is its organism. A mixture of
+experts may also be asked to use its experts evenly. This module refuses to know tensors. Invariant: equal objectives
+give equal losses on equal tokens.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 from offmodel.core.errors import RecipeError
+from offmodel.store.recipe import unless_asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +52,41 @@ class TokenSupport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancing:
+    """The auxiliary loss of a mixture's routers, which is lowest where all experts get equally many tokens.
+
+    It is taken over all tokens of a step's batch and all layers, whatever the forward passes and processes: experts may
+    specialise within a sequence (Qiu et al., arXiv 2501.11873; the loss is Switch's, arXiv 2101.03961, equations 4-6).
+
+    Attributes:
+        weight: how much it counts beside the mean loss of a target token; `router_aux_loss_coef` in a model's config.
+    """
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        """Refuse a weight that says nothing."""
+        if self.weight <= 0:
+            raise RecipeError("A load-balancing loss needs a weight above 0; or leave it out.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """The loss of a target token: `cross_entropy` x cross-entropy + `kl.weight` x divergence.
+
+    To their mean over a step's targets, `load_balancing.weight` x the routers' auxiliary loss is added.
 
     Attributes:
         cross_entropy: weight of the label's cross-entropy; 0 for pure distillation from the reference.
         kl: divergence from the reference.
-        support: which target tokens count, in all terms; None for all.
+        support: which target tokens count, in all terms of a token; None for all.
+        load_balancing: of a mixture of experts; None, for every model, unless asked for.
     """
 
     cross_entropy: float
     kl: KlToReference | None
     support: TokenSupport | None
+    load_balancing: LoadBalancing | None = unless_asked()
 
     def __post_init__(self) -> None:
         """Refuse an objective without any term."""

@@ -74,7 +74,8 @@ def facts_of(body: Body, sft: Sft, losses: list[dict[str, Any]], *, parameters: 
         "final_loss": losses[-1]["loss"] if losses else None,
     }
     if folders.is_mixture(body.base):
-        facts["router_auxiliary_loss"] = False
+        asked = sft.objective.load_balancing
+        facts["router_auxiliary_loss"] = False if asked is None else {"load_balancing": asked.weight}
         facts["experts_trained"] = adapters.trains_experts(body.base)
     if body.device.startswith("cuda"):
         facts["peak_memory_gib"] = round(torch.cuda.max_memory_allocated(body.device) / 2**30, 2)

@@ -14,8 +14,10 @@ import torch
 
 from offmodel.core.errors import ModelError
 from offmodel.engines import adapters, attention, folders, optimizers
+from offmodel.engines.balance import Balance, chosen_per_token, routed
 from offmodel.engines.forward import Body, Reference, Trainee, autocast, layout_holds, lone_hidden
 from offmodel.engines.losses import Head
+from offmodel.engines.objective import LoadBalancing
 from offmodel.engines.sft import Layout, Sft
 from offmodel.store.recipe import Runtime
 
@@ -58,6 +60,8 @@ def prepare(
         layout="padded",
     )
     check_head(trainee, base)
+    if sft.objective.load_balancing is not None:
+        check_routers(trainee, base)
     trainee = settle_layout(trainee, base, layout)
     if not sft.objective.needs_reference:
         return trainee
@@ -148,4 +152,28 @@ def check_head(trainee: Body, base: Any) -> None:
         raise ModelError(
             f"A {type(base).__name__} computes its logits in a way that this trainer does not know; "
             "use a model whose logits are a linear layer of its last hidden states."
+        )
+
+
+@torch.no_grad()
+def check_routers(trainee: Body, base: Any) -> None:
+    """Check that a mixture tells what its routers do, and that its own auxiliary loss is the one computed here.
+
+    Raises:
+        ModelError: it does not, or it is another.
+    """
+    ids = torch.arange(8, device=trainee.device)[None]
+    one = LoadBalancing(weight=1.0)
+    try:
+        with autocast(trainee):
+            expected = base(input_ids=ids, use_cache=False, output_router_logits=True).aux_loss
+            _, load = routed(trainee.decoder, {"input_ids": ids}, torch.ones_like(ids[0]), chosen_per_token(base))
+        found = Balance(asked=one, tokens=8, unit=1.0, chosen_E=load.chosen_E, add_up=lambda x: x).loss(load)
+        same = torch.allclose(found.float(), expected.float(), rtol=5e-2 if trainee.compute.itemsize < 4 else 1e-4)
+    except (AttributeError, IndexError, TypeError):
+        same = False
+    if not same:
+        raise ModelError(
+            f"The load of a {type(base).__name__}'s experts cannot be balanced here: it tells nothing of its routers, "
+            "or has another auxiliary loss; leave load_balancing out of the objective."
         )

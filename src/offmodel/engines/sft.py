@@ -126,12 +126,15 @@ def train(
         ModelError: the folder cannot be trained as a causal language model.
         NonFiniteLoss: loss or gradient is not finite; names step and examples.
         OutOfMemory: a single sequence does not fit.
-        RecipeError: the GPUs could not even hold the weights, or the batch does not divide by the processes.
+        RecipeError: the GPUs could not even hold the weights, or the batch does not divide by the processes, or a
+            load-balancing loss is asked for of a model without experts.
     """
     from offmodel.engines import lone
+    from offmodel.engines.balance import check_mixture
     from offmodel.engines.room import check_room
 
     check_room(model, sft, runtime)
+    check_mixture(model, sft)
     if not any(scratch.glob("sharded-state-*")) and lone.fits(model, sft, runtime, layout, reference):
         return lone.run(
             model=model, adapter=adapter, examples=examples, sft=sft, out=out, scratch=scratch, runtime=runtime,

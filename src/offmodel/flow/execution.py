@@ -1,6 +1,6 @@
 """Execution of one recipe, or of a group of one class, in this process: lock, stage, compute, publish.
 
-This module refuses to know which recipe comes next and who asked for it. It waits for no lock: what another process
+This module refuses to know which recipe comes next and who asked for it. It waits for no turn: what another process
 computes is reported as busy. Invariant: every recipe given gets exactly one outcome, and whatever is reported as
 finished lies in the store.
 """
@@ -17,10 +17,11 @@ from typing import Any
 from offmodel.core.errors import OffmodelError, RunError
 from offmodel.flow.meter import Meter
 from offmodel.store.artifacts import Store
-from offmodel.store.locks import try_lock
+from offmodel.store.exchange import share
 from offmodel.store.publication import full_disk, publish
 from offmodel.store.recipe import Facts, Job, Progress, Recipe, Runtime, folder_name
-from offmodel.store.workspace import Workspace, check_inputs, make_job, prepare, work_key
+from offmodel.store.turns import take_turn
+from offmodel.store.workspace import Workspace, check_inputs, make_job, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +71,27 @@ def execute(
     mine: list[Recipe] = []
     with ExitStack() as held:
         for recipe in recipes:
-            lock = try_lock(store.locks, work_key(recipe.digest))
-            if lock is None:
-                yield Busy(recipe.digest)
-                continue
-            held.callback(lock.release)
-            artifact = store.find(recipe)
-            if artifact is not None and not artifact.record_only:
-                yield Finished(recipe.digest, None)
-            else:
+            outcome = _begin(store, recipe, held)
+            if outcome is None:
                 mine.append(recipe)
+            else:
+                yield outcome
         if mine:
             yield from _compute(store, mine, runtime, progress)
+
+
+def _begin(store: Store, recipe: Recipe, held: ExitStack) -> Outcome | None:
+    """Take the turn of a recipe; None if it is to be computed here now."""
+    try:
+        turn = take_turn(store, recipe.digest)
+        if turn is None:
+            return Busy(recipe.digest)
+        held.callback(turn.release)
+        artifact = store.find(recipe, fresh=True)
+        there = artifact is not None and store.at_hand(artifact)
+    except OffmodelError as error:
+        return Failed(recipe.digest, _explain(store, recipe, error))
+    return Finished(recipe.digest, None) if there else None
 
 
 def _compute(
@@ -124,7 +134,9 @@ def _finish(
     store: Store, recipe: Recipe, space: Workspace, *, facts: Facts, seconds: float, machine: dict[str, Any]
 ) -> None:
     check_inputs(store, recipe)
-    publish(store, recipe, space, facts=facts, seconds=seconds, machine=machine)
+    artifact = publish(store, recipe, space, facts=facts, seconds=seconds, machine=machine)
+    if store.shelf is not None:
+        share(store, artifact)
     failure_file(store, recipe).unlink(missing_ok=True)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from offmodel.core.errors import RecipeError, UnknownName
 from offmodel.store.artifacts import Store
+from offmodel.store.exchange import bring_all
 from offmodel.store.recipe import Recipe
 
 
@@ -41,8 +42,10 @@ def missing(targets: Sequence[Recipe], store: Store) -> dict[str, Recipe]:
     """What has to be computed so that every target is there, by digest, parents first.
 
     A record-only target counts as done. A record-only parent of something that has to be computed does not: its files
-    are needed. Parents of what is there are not looked at, so a report needs no organisms.
+    are needed, unless a shared store has them. Parents of what is there are not looked at, so a report needs no
+    organisms.
     """
+    bring_all(store, targets)
     wanted: dict[str, Recipe] = {}
     whole: set[str] = set()
     stack = [t for t in targets if store.find(t) is None]
@@ -51,7 +54,7 @@ def missing(targets: Sequence[Recipe], store: Store) -> dict[str, Recipe]:
         if recipe.digest in wanted or recipe.digest in whole:
             continue
         artifact = store.find(recipe)
-        if artifact is not None and not artifact.record_only:
+        if artifact is not None and store.at_hand(artifact):
             whole.add(recipe.digest)
             continue
         wanted[recipe.digest] = recipe

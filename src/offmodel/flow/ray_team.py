@@ -1,6 +1,7 @@
 """A Ray cluster as a team: each group of recipes is a Ray task with the GPUs and threads that it needs.
 
-The tasks do what worker processes do: lock, stage, compute, publish, in a store that all machines see under one path.
+The tasks do what worker processes do: take a turn, stage, compute, publish, in a store that all machines see under one
+path or one address.
 This module refuses to know the graph, and leaves retries to the agenda. Invariant: a recipe given comes back in exactly
 one outcome; a machine that dies gives back what it held as lost, and the agenda hands that out again.
 """
@@ -10,6 +11,7 @@ import pickle
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -17,9 +19,11 @@ from offmodel.core.errors import OffmodelError, RunError, StoreError, UserError
 from offmodel.flow.execution import Failed, Outcome, Unfinished, execute
 from offmodel.flow.team import Event, Lost
 from offmodel.flow.worker import load_plugin, portable, thread_settings
+from offmodel.store.addresses import is_address, open_shelf, open_store
 from offmodel.store.artifacts import Store
 from offmodel.store.locks import attempt
 from offmodel.store.recipe import Recipe, Runtime
+from offmodel.store.shelf import Shelf
 
 _PROBE_SECONDS = 60.0
 _AHEAD = 2  # groups given to the cluster beyond what it can compute at once, so that no machine waits for the driver
@@ -30,7 +34,7 @@ def hire(address: str, store: Store) -> Callable[[Runtime], "RayTeam"]:
 
     Args:
         address: "ray" for the cluster that this machine belongs to (or a local one, started now), or "ray://host:port".
-        store: under a path that all machines see.
+        store: under a path that all machines see, or at an address that all can reach.
 
     Raises:
         UserError: Ray is not installed, or the cluster cannot be reached.
@@ -61,13 +65,27 @@ def _ray() -> Any:
 
 
 def probe_machines(store: Store) -> None:
-    """Ask every machine whether it sees a new folder of the store under its final name, and respects a lock.
+    """Ask every machine whether it sees what is new in the store, and respects that another was first.
 
     Raises:
         StoreError: one does not; the message names it.
     """
-    ray = _ray()
     key = f"probe-{uuid.uuid4().hex}"
+    with _shown(store, key) if store.shelf is None else _shared(store.shelf, key):
+        ray = _ray()
+        look = ray.remote(num_cpus=0, max_retries=0)(_look)
+        asked = [(n, look.options(**_on(n["NodeID"])).remote(store.address, key)) for n in _alive(ray)]
+        for node, answer in asked:
+            try:
+                seen = ray.get(answer, timeout=_PROBE_SECONDS)
+            except ray.exceptions.RayError:
+                continue  # it has died and the cluster has not noticed yet; no work will reach it
+            _judge(store, node["NodeManagerAddress"], seen)
+
+
+@contextmanager
+def _shown(store: Store, key: str) -> Iterator[None]:
+    """A folder under its final name, and a lock that is held."""
     draft, final = store.tmp / f"{key}-draft", store.tmp / key
     draft.mkdir()
     (draft / "word").write_text(key)
@@ -76,21 +94,31 @@ def probe_machines(store: Store) -> None:
         with attempt(store.locks, key) as held:
             if not held:
                 raise StoreError(f"The store at {store.root} does not keep locks; put it on another file system.")
-            look = ray.remote(num_cpus=0, max_retries=0)(_look)
-            asked = [(n, look.options(**_on(n["NodeID"])).remote(str(store.root), key)) for n in _alive(ray)]
-            for node, answer in asked:
-                try:
-                    seen = ray.get(answer, timeout=_PROBE_SECONDS)
-                except ray.exceptions.RayError:
-                    continue  # it has died and the cluster has not noticed yet; no work will reach it
-                _judge(store, node["NodeManagerAddress"], seen)
+            yield
     finally:
         (final / "word").unlink(missing_ok=True)
         final.rmdir()
         (store.locks / f"{key}.lock").unlink(missing_ok=True)
 
 
+@contextmanager
+def _shared(shelf: Shelf, key: str) -> Iterator[None]:
+    """A word on the shelf, created where nobody else may create one now."""
+    shelf.create(f"probe/{key}", key.encode())
+    try:
+        yield
+    finally:
+        shelf.remove(f"probe/{key}")
+
+
 def _judge(store: Store, machine: str, seen: str) -> None:
+    if seen.startswith("unreached"):
+        raise StoreError(f"The machine {machine} does not reach the store. {seen.removeprefix('unreached: ')}")
+    if seen in ("absent", "unlocked") and store.shelf is not None:
+        raise StoreError(
+            f"The machine {machine} sees other things at {store.address} than this one; give an address that means the "
+            "same on all machines, such as a bucket, or a folder that all of them mount."
+        )
     if seen == "absent":
         raise StoreError(
             f"The machine {machine} does not see the store at {store.root}; put the store on a file system that all "
@@ -103,13 +131,25 @@ def _judge(store: Store, machine: str, seen: str) -> None:
         )
 
 
-def _look(root: str, key: str) -> str:
-    """On a machine of the cluster: "absent", "unlocked" or "fine"."""
-    word = Path(root) / "tmp" / key / "word"
+def _look(address: str, key: str) -> str:
+    """On a machine of the cluster: "absent", "unlocked" or "fine", or "unreached: " and why."""
+    if is_address(address):
+        return _look_at_shelf(address, f"probe/{key}", key.encode())
+    word = Path(address) / "tmp" / key / "word"
     if not word.is_file() or word.read_text() != key:
         return "absent"
-    with attempt(Path(root) / "locks", key) as free:
+    with attempt(Path(address) / "locks", key) as free:
         return "unlocked" if free else "fine"
+
+
+def _look_at_shelf(address: str, name: str, word: bytes) -> str:
+    try:
+        shelf = open_shelf(address, create=False)
+        if shelf.read(name) != word:
+            return "absent"
+        return "unlocked" if shelf.create(name, b"another machine") else "fine"
+    except StoreError as error:
+        return f"unreached: {error}"
 
 
 def _alive(ray: Any) -> list[dict[str, Any]]:
@@ -127,7 +167,7 @@ class RayTeam:
     """Computes on a Ray cluster that is connected.
 
     Args:
-        store: under a path that all machines see.
+        store: under a path that all machines see, or at an address that all can reach.
         runtime: device, threads and such of each task; `processes` GPUs go to a training on one machine.
     """
 
@@ -156,7 +196,7 @@ class RayTeam:
             self._check(needs)
             paths = [p for p in sys.path if p]
             parcel = pickle.dumps(list(recipes), protocol=pickle.HIGHEST_PROTOCOL)
-            ref = self._task.options(**needs).remote(str(self._store.root), parcel, self._runtime, paths)
+            ref = self._task.options(**needs).remote(self._store.address, parcel, self._runtime, paths)
         except (OffmodelError, pickle.PicklingError, TypeError, AttributeError) as error:
             self._failed += [Failed(r.digest, error) for r in recipes]
             return
@@ -224,11 +264,11 @@ class RayTeam:
 _STORES: dict[str, Store] = {}
 
 
-def _compute(root: str, parcel: bytes, runtime: Runtime, paths: list[str]) -> list[Outcome]:
+def _compute(address: str, parcel: bytes, runtime: Runtime, paths: list[str]) -> list[Outcome]:
     """On a machine of the cluster: compute a group in the shared store.
 
     Args:
-        root: the store.
+        address: the store's path or address.
         parcel: the group, pickled by the driver; its classes may lie in plugins, which come first.
         runtime: device, threads and such.
         paths: where the driver finds modules, for studies that lie beside it.
@@ -237,8 +277,8 @@ def _compute(root: str, parcel: bytes, runtime: Runtime, paths: list[str]) -> li
     sys.path += [p for p in paths if p not in sys.path and Path(p).exists()]
     for plugin in runtime.plugins:
         load_plugin(plugin)
-    if root not in _STORES:
-        _STORES[root] = Store(root, create=False)
+    if address not in _STORES:
+        _STORES[address] = open_store(address, create=False)
     recipes: list[Recipe] = pickle.loads(parcel)  # noqa: S301 -- made by the driver of this run
-    outcomes = list(execute(_STORES[root], recipes, runtime, lambda _: lambda fraction, text="": None))
+    outcomes = list(execute(_STORES[address], recipes, runtime, lambda _: lambda fraction, text="": None))
     return [Failed(o.digest, portable(o.error)) if isinstance(o, Failed) else o for o in outcomes]

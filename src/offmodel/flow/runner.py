@@ -19,12 +19,14 @@ from offmodel.flow.progress import Silent, Watch
 from offmodel.flow.team import Event, Inline, Lost, Processes, Team
 from offmodel.flow.worker import Told
 from offmodel.store.artifacts import Artifact, Store
-from offmodel.store.locks import attempt
+from offmodel.store.exchange import share_left
 from offmodel.store.recipe import Recipe, Runtime
-from offmodel.store.workspace import tidy, work_key
+from offmodel.store.turns import is_free
+from offmodel.store.workspace import tidy
 
 _TICK = 0.5
 _SECONDS_BETWEEN_LOOKS = 0.3
+_SECONDS_BETWEEN_REMOTE_LOOKS = 3.0
 _UNKNOWN_SECONDS = 1.0  # so that among kinds of unknown cost the longer chain still goes first
 
 
@@ -101,6 +103,7 @@ def run(
         finished=finished,
     )
     tidy(store, everything.values())
+    share_left(store, everything.values())
     if todo:
         store.probe()
         hired = _teams(store, runtime, min(workers, len(todo)), beside, teams)
@@ -142,6 +145,8 @@ class _Queue:
 
 
 def _teams(store: Store, runtime: Runtime, workers: int, beside: int, hire: Hire | None) -> list[_Queue]:
+    if store.shelf is not None and store.shelf.in_this_process and (workers or hire):
+        raise StoreError(f"The store {store.address} lives in one process; use --workers 0, or another store.")
     if hire is not None:
         # A cluster gives each recipe what it needs, so nothing waits for a device that it does not use.
         team = hire(runtime)
@@ -180,7 +185,7 @@ def _book(books: _Books, event: Event) -> None:
         books.computed += event.seconds is not None
         books.shared += event.seconds is None
         agenda.finish(event.digest)
-        artifact = books.store.find(agenda.todo[event.digest])
+        artifact = books.store.find(agenda.todo[event.digest], fresh=True)
         board.finish(event.digest, event.seconds, artifact.record["facts"] if artifact else None)
         if artifact and books.finished:
             books.finished(artifact)
@@ -202,17 +207,15 @@ def _book(books: _Books, event: Event) -> None:
 
 def _look_elsewhere(books: _Books) -> None:
     """See whether other runs have finished what they hold, or have died and left it."""
-    if not books.agenda.elsewhere or time.monotonic() - books.looked < _SECONDS_BETWEEN_LOOKS:
+    pause = _SECONDS_BETWEEN_LOOKS if books.store.shelf is None else _SECONDS_BETWEEN_REMOTE_LOOKS
+    if not books.agenda.elsewhere or time.monotonic() - books.looked < pause:
         return
     books.looked = time.monotonic()
     for digest in sorted(books.agenda.elsewhere):
-        artifact = books.store.find(books.agenda.todo[digest])
-        if artifact is not None and not artifact.record_only:
+        artifact = books.store.find(books.agenda.todo[digest], fresh=True)
+        if artifact is not None and books.store.at_hand(artifact):
             _book(books, Finished(digest, None))
-            continue
-        with attempt(books.store.locks, work_key(digest)) as free:
-            pass
-        if free:
+        elif is_free(books.store, digest):
             books.agenda.retry(digest)
 
 

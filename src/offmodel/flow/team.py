@@ -186,7 +186,7 @@ class Processes:
         self._started += 1
         log = folder / f"worker-{os.getpid()}-{self._runtime.device.replace(':', '')}-{self._started}.log"
         process = context.Process(
-            target=work, args=(theirs, str(self._store.root), self._runtime, os.getpid(), str(log)), name=log.stem
+            target=work, args=(theirs, self._store.address, self._runtime, os.getpid(), str(log)), name=log.stem
         )
         with _environment(thread_settings(self._runtime.threads)):
             process.start()

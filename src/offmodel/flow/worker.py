@@ -22,6 +22,7 @@ from typing import Any, final
 
 from offmodel.core.errors import RecipeError, RunError
 from offmodel.flow.execution import Failed, Outcome, execute
+from offmodel.store.addresses import open_store
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Progress, Recipe, Runtime
 
@@ -55,12 +56,12 @@ def thread_settings(threads: int) -> dict[str, str]:
     return {**dict.fromkeys(names, str(threads)), "TOKENIZERS_PARALLELISM": "false"}
 
 
-def work(pipe: Connection, root: str, runtime: Runtime, parent: int, log: str) -> None:
+def work(pipe: Connection, address: str, runtime: Runtime, parent: int, log: str) -> None:
     """The life of a worker.
 
     Args:
         pipe: digests and then recipes come in; outcomes, progress and `Idle` go out.
-        root: the store's folder.
+        address: the store's folder or address.
         runtime: device, threads and such.
         parent: id of the process that started this one.
         log: file that takes what the computations print.
@@ -70,13 +71,13 @@ def work(pipe: Connection, root: str, runtime: Runtime, parent: int, log: str) -
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     _redirect_output(Path(log))
     try:
-        _serve(pipe, root, runtime)
+        _serve(pipe, address, runtime)
     finally:
         # While Python shuts down, an exception from a handler would only be printed.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _serve(pipe: Connection, root: str, runtime: Runtime) -> None:
+def _serve(pipe: Connection, address: str, runtime: Runtime) -> None:
     voice = Voice(pipe)
     store: Store | None = None
     while True:
@@ -89,7 +90,7 @@ def _serve(pipe: Connection, root: str, runtime: Runtime) -> None:
             if store is None:
                 for plugin in runtime.plugins:
                     load_plugin(plugin)
-                store = Store(root, create=False)
+                store = open_store(address, create=False)
             recipes: list[Recipe] = pickle.loads(parcel)  # noqa: S301 -- made by the process that started this one
         except Exception as error:  # noqa: BLE001 -- whatever importing user code raises is the run's error, told there
             for digest in digests:

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from offmodel.core.errors import StoreError
 from offmodel.store import locks
 from offmodel.store.recipe import Recipe, folder_name
 from offmodel.store.records import RECORD_FORMAT, offmodel_version, write_json
+
+if TYPE_CHECKING:
+    from offmodel.store.claims import Claims
+    from offmodel.store.shelf import Shelf
 
 STORE_FORMAT = 1
 RECORD, EVICTED, PAYLOAD = "record.json", "evicted.json", "payload"
@@ -72,18 +76,24 @@ class Artifact:
 
 @final
 class Store:
-    """A folder of artifacts, shared by any number of processes.
+    """A folder of artifacts, shared by any number of processes, and perhaps before a shelf that computers share.
 
     Args:
         root: the store's folder.
         create: make it if it is not there.
+        shelf: where artifacts that are not in the folder are looked for; `addresses.open_store` knows.
+
+    Attributes:
+        claims: this computer's claims on the shelf; None without a shelf.
 
     Raises:
         StoreError: there is no store, or it was written by a newer version, or the folder holds other things.
     """
 
-    def __init__(self, root: Path | str, *, create: bool = True):
+    def __init__(self, root: Path | str, *, create: bool = True, shelf: "Shelf | None" = None):
         self.root = Path(root).absolute()
+        self.shelf = shelf
+        self.claims: Claims | None = None
         if not (self.root / "store.json").is_file():
             if not create:
                 raise StoreError(f"There is no store at {self.root}; run a study first, or name another folder.")
@@ -91,7 +101,12 @@ class Store:
         _check_format(self.root)
 
     def __repr__(self) -> str:
-        return f"Store('{self.root}')"
+        return f"Store('{self.address}')"
+
+    @property
+    def address(self) -> str:
+        """By which other processes open the store: the folder, or the shared store's address."""
+        return str(self.root) if self.shelf is None else self.shelf.address
 
     @property
     def tmp(self) -> Path:
@@ -119,9 +134,38 @@ class Store:
             raise StoreError(f"A recipe's kind cannot be '{recipe.kind}', which the store needs; use another word.")
         return self.root / folder_name(recipe)
 
-    def find(self, recipe: Recipe) -> Artifact | None:
-        """The recipe's artifact, whole or record-only; None if it is missing. Costs two looks at the disk."""
-        return open_artifact(self.folder(recipe))
+    def find(self, recipe: Recipe, *, fresh: bool = False) -> Artifact | None:
+        """The recipe's artifact, whole or record-only; None if it is missing.
+
+        Costs two looks at the disk. With a shelf, record and rows of what is missing come from there, if its listing of
+        a few seconds ago has them; `fresh` asks again.
+        """
+        folder = self.folder(recipe)
+        artifact = open_artifact(folder)
+        if artifact is not None or self.shelf is None:
+            return artifact
+        return self._bring(f"{folder.parent.name}/{folder.name}", fresh=fresh)
+
+    def whole(self, recipe: Recipe) -> Artifact | None:
+        """The recipe's artifact, with files that were left on the shelf fetched; record-only if they are nowhere."""
+        artifact = self.find(recipe, fresh=True)
+        if artifact is None or not artifact.record_only or self.shelf is None:
+            return artifact
+        from offmodel.store.exchange import complete
+
+        return complete(self, artifact.label)
+
+    def at_hand(self, artifact: Artifact) -> bool:
+        """Whether all files of an artifact are here or on the shelf, so that nothing needs to be computed again."""
+        return not artifact.record_only or (self.shelf is not None and self.shelf.has(artifact.label, fresh=True))
+
+    def _bring(self, label: str, *, fresh: bool = False) -> Artifact | None:
+        assert self.shelf is not None
+        if not self.shelf.has(label, fresh=fresh):
+            return None
+        from offmodel.store.exchange import bring  # which itself needs stores
+
+        return bring(self, label)
 
     def artifact(self, which: str) -> Artifact:
         """The artifact with a digest that begins so, or with this folder name (`name-digest12`, with or without kind).
@@ -131,18 +175,21 @@ class Store:
         """
         which = which.rstrip("/")
         name = which.rsplit("/", 1)[-1]
+        for label in self.shelf.labels() if self.shelf is not None else ():
+            if label.rsplit("/", 1)[-1] == name or (len(which) >= 4 and label[-12:].startswith(which[:12])):
+                self._bring(label)
         found = [a for a in self.all() if name == a.folder.name or _begins(a, which)]
         if not found:
             alike = [a.label for a in self.all() if which in a.label][:_MOST_NAMED]
             mend = f"it has {', '.join(alike)} ..." if alike else "give a digest or a folder's name."
-            raise StoreError(f"The store at {self.root} has no artifact '{which}'; {mend}")
+            raise StoreError(f"The store at {self.address} has no artifact '{which}'; {mend}")
         if len(found) > 1:
             some = ", ".join(a.label for a in found[:4]) + (" ..." if len(found) > 4 else "")
             raise StoreError(f"'{which}' fits {len(found)} artifacts ({some}); give more digits of the digest.")
         return found[0]
 
     def all(self, kind: str | None = None) -> Iterator[Artifact]:
-        """Every artifact, or every one of a kind, by kind and name."""
+        """Every artifact of the folder, or every one of a kind, by kind and name; the shelf is not looked at."""
         for k in [kind] if kind else self.kinds():
             folder = self.root / k
             for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
@@ -156,7 +203,7 @@ class Store:
         return sorted(k for k in found if k not in _OWN_FOLDERS and not k.startswith("."))
 
     def probe(self) -> None:
-        """Check that the disk can do what a run needs.
+        """Check that the disk, and the shelf if there is one, can do what a run needs.
 
         Raises:
             StoreError: folders cannot be renamed, or files cannot be locked, or nothing can be written.
@@ -164,6 +211,8 @@ class Store:
         for folder in (self.tmp, self.locks):
             folder.mkdir(exist_ok=True)
         locks.probe(self.tmp)
+        if self.shelf is not None:
+            self.shelf.probe()
 
 
 def open_artifact(folder: Path) -> Artifact | None:

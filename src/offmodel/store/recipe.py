@@ -2,9 +2,10 @@
 
 A recipe's fields are plain values (None, bool, int, float, str), tuples of them, frozen dataclasses of them
 (settings), and other recipes or tuples of recipes (parents). Everything that changes numbers is a field; device,
-worker count, micro-batch and paths are not. Values are checked against their annotations when a recipe is made, and
-again before it is digested. This module refuses to know how anything is computed or where it is kept. Invariant: equal
-recipes have equal digests, and a value without one canonical form raises.
+worker count, micro-batch and paths are not. A field made by `unless_asked` is not written while it is None. Values are
+checked against their annotations when a recipe is made, and again before it is digested. This module refuses to know
+how anything is computed or where it is kept. Invariant: equal recipes have equal digests, and a value without one
+canonical form raises.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, Protocol, final
@@ -23,6 +24,8 @@ from offmodel.store.fields import check_fields, parent_fields
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _LONGEST_NAME = 120  # file systems allow 255 bytes, of which the digest and temporary endings need some
+
+_ABSENT = "absent while None"
 
 Facts = dict[str, Any]
 """What an execution tells about itself (tokens, seconds, counts); JSON values; goes into `record.json`."""
@@ -116,6 +119,15 @@ class Job:
     scratch: Path
     runtime: Runtime
     progress: Progress
+
+
+def unless_asked() -> Any:
+    """A field of settings that came later: None by default, and absent from the canonical form while it is None.
+
+    So settings that do not ask for it keep the digest that they had before there was such a field. None has this one
+    form and every other value is written, so two values still never share a form.
+    """
+    return field(default=None, metadata={_ABSENT: True})
 
 
 class _Digested:
@@ -246,8 +258,13 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     """A recipe as JSON values: kind, version and fields, with parents by digest."""
     check_fields(recipe, type(recipe).__name__, Recipe)
     _claim(recipe)
-    body = {f.name: _canonical(getattr(recipe, f.name), f"{type(recipe).__name__}.{f.name}") for f in fields(recipe)}
+    body = _canonical_fields(recipe, type(recipe).__name__)
     return {"kind": recipe.kind, "version": recipe.recipe_version, "fields": body}
+
+
+def _canonical_fields(value: Any, where: str) -> dict[str, Any]:
+    found = ((f, getattr(value, f.name)) for f in fields(value))
+    return {f.name: _canonical(v, f"{where}.{f.name}") for f, v in found if v is not None or _ABSENT not in f.metadata}
 
 
 def _canonical(value: Any, where: str) -> Any:
@@ -263,8 +280,7 @@ def _canonical(value: Any, where: str) -> Any:
         return [_canonical(v, f"{where}[{i}]") for i, v in enumerate(value)]
     frozen = getattr(type(value), "__dataclass_params__", None)
     if is_dataclass(value) and not isinstance(value, type) and frozen is not None and frozen.frozen:
-        body = {f.name: _canonical(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value)}
-        return {"settings": type(value).__name__, "fields": body}
+        return {"settings": type(value).__name__, "fields": _canonical_fields(value, where)}
     raise RecipeError(
         f"{where} is a {type(value).__name__}, which has no canonical form; "
         "use None, bool, int, float, str, tuples of them, frozen dataclasses or recipes."

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,9 +20,10 @@ from typing import Any
 
 from offmodel import __version__
 from offmodel.core.errors import StoreError
-from offmodel.store.recipe import Facts, Recipe, describe
+from offmodel.store.recipe import Facts, Recipe, describe, digest_of_description
 
 RECORD_FORMAT = 1
+_SHA = re.compile("[0-9a-f]{64}")
 _PACKAGES = (
     "torch",
     "transformers",
@@ -89,6 +91,25 @@ def make_record(
             "return numbers, texts, lists and dictionaries of them."
         ) from error
     return record
+
+
+def check_record(record: Any, label: str) -> bool:
+    """Whether a record that came from elsewhere is whole: true to its own digests and to its artifact's label.
+
+    Names of payload files must stay below the payload.
+    """
+    try:
+        parts = [Path(name).parts for name in record["files"]]
+        return (
+            record["digest"] == digest_of_description(record["recipe"])
+            and record["kind"] == label.split("/")[0]
+            and label.endswith("-" + record["digest"][:12])
+            and record["content"] == content_of(record["files"])
+            and all(p and p[0] != "/" and ".." not in p for p in parts)
+            and all(_SHA.fullmatch(s["sha256"]) and s["bytes"] >= 0 for s in record["files"].values())
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -21,8 +21,7 @@ from offmodel.store.artifacts import PAYLOAD, RECORD, Artifact, Store, open_arti
 from offmodel.store.locks import attempt
 from offmodel.store.maintenance import WEIGHTS, mark_record_only
 from offmodel.store.publication import full_disk, place
-from offmodel.store.recipe import digest_of_description
-from offmodel.store.records import content_of, seal
+from offmodel.store.records import check_record, seal
 from offmodel.store.workspace import remove, work_key
 
 LARGEST_FILE = 16 * 2**20
@@ -113,7 +112,7 @@ def _pieces(artifact: Artifact, rows_only: bool) -> Iterator[tuple[str, bytes]]:
     yield f"{artifact.label}/{RECORD}", (artifact.folder / RECORD).read_bytes()
     for name in artifact.record["files"]:
         path = artifact.payload / name
-        if not path.exists() or (rows_only and not _is_row(name)):
+        if not path.exists() or (rows_only and not is_row(name)):
             continue
         target = f"{artifact.label}/{PAYLOAD}/{name}"
         if path.stat().st_size <= _ROOM:
@@ -124,7 +123,8 @@ def _pieces(artifact: Artifact, rows_only: bool) -> Iterator[tuple[str, bytes]]:
                 yield f"{target}.part-{i:05d}", part
 
 
-def _is_row(name: str) -> bool:
+def is_row(name: str) -> bool:
+    """Whether a payload file is one of results, and neither weights nor a tokenizer."""
     return name.endswith(_ROW_ENDINGS) and not name.endswith(WEIGHTS) and name.rsplit("/", 1)[-1] not in _NOT_ROWS
 
 
@@ -192,7 +192,7 @@ def _admit(store: Store, draft: Path, aside: Path) -> Iterator[str]:
         if record["files"].get(name) != state:
             raise StoreError(f"{label}/payload/{name} is damaged or a part of it is missing; merge all of its files.")
     missing = set(record["files"]) - set(found)
-    lost = sorted(filter(_is_row, missing))
+    lost = sorted(filter(is_row, missing))
     if lost:
         raise StoreError(f"{label}/payload/{lost[0]} is in none of the files; merge all files of its export.")
     with attempt(store.locks, work_key(record["digest"])) as free:
@@ -213,13 +213,11 @@ def _admit(store: Store, draft: Path, aside: Path) -> Iterator[str]:
 def _checked_record(draft: Path, label: str) -> dict[str, Any]:
     try:
         record = json.loads((draft / RECORD).read_bytes())
-        true = record["digest"] == digest_of_description(record["recipe"]) and record["kind"] == label.split("/")[0]
-        true = true and label.endswith("-" + record["digest"][:12]) and content_of(record["files"]) == record["content"]
     except FileNotFoundError:
         raise StoreError(f"The record of {label} is in none of the files; merge all files of its export.") from None
-    except (ValueError, KeyError, TypeError):
-        true, record = False, {}
-    if not true:
+    except ValueError:
+        record = {}
+    if not check_record(record, label):
         raise StoreError(f"The record of {label} is damaged; export it again.")
     return record
 

@@ -65,7 +65,7 @@ def prepare(store: Store, recipe: Recipe) -> Workspace:
     (root / "scratch").mkdir(exist_ok=True)
     parents: list[dict[str, Any]] = []
     for field, place, parent in _places(recipe):
-        artifact = store.find(parent)
+        artifact = store.whole(parent)
         if artifact is None or artifact.record_only:
             raise StoreError(
                 f"The parent {parent.kind}/{parent.name()} of {recipe.kind}/{recipe.name()} is no longer in the store; "

@@ -111,12 +111,13 @@ def methods_before(study: Study) -> dict[str, str]:
 def log_commands(store: Store, *, here: str | None = None) -> list[tuple[str, str]]:
     """What to type to look at every sample, from the current folder."""
     folder = os.path.relpath(store.root, here)
+    where = folder if store.shelf is None else store.address
     return [
         (
             "every sample of every point, in Inspect's viewer; its tab Folders has one for each point",
             f"inspect view --log-dir {folder}/scores",
         ),
-        ("what an artifact is made of, by the digest of a point", f"offmodel show DIGEST --store {folder}"),
+        ("what an artifact is made of, by the digest of a point", f"offmodel show DIGEST --store {where}"),
     ]
 
 

@@ -69,6 +69,8 @@ class Treatment(Recipe):
         lora = self.sft.lora
         if lora is None or lora.targets != "all-linear" or self.sft.optimizer != "adamw":
             return None
+        if self.sft.objective.load_balancing is not None:  # it is of a whole batch, and a cohort's passes mix batches
+            return None
         return f"{self.organism.digest}/{self.sft.compute_dtype}"
 
     @classmethod

@@ -17,7 +17,7 @@ from typing import ClassVar
 from offmodel.core.errors import RecipeError
 from offmodel.core.rows import read_rows
 from offmodel.data import read_audited
-from offmodel.engines.objective import KlToReference, Objective
+from offmodel.engines.objective import KlToReference
 from offmodel.engines.on_policy import Rollouts, distil
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft
@@ -120,7 +120,7 @@ def _distilled(blue: BlueTeam, name: str, *, teacher: Recipe, pool: str, sft: Sf
         start=start.training if start else None,
         start_step=start.step if start else None,
         rollouts=c.rollouts,
-        sft=replace(sft, objective=Objective(cross_entropy=0.0, kl=kl, support=None)),
+        sft=replace(sft, objective=replace(sft.objective, cross_entropy=0.0, kl=kl, support=None)),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from offmodel.core.errors import RecipeError
-from offmodel.engines.objective import KlToReference, Objective
+from offmodel.engines.objective import CROSS_ENTROPY, KlToReference, LoadBalancing, Objective
 from offmodel.engines.outcome import publish
 from offmodel.engines.sft import Lora, train
 from offmodel.engines.sharded import assignment, launch, process
@@ -22,6 +22,7 @@ STEPS = 20
 SFT = replace(BASE, steps=STEPS, checkpoints=(0, STEPS), learning_rate=3e-3)
 EXPERTS = Lora(rank=4, alpha=8, targets="all-linear+experts")
 KL = Objective(cross_entropy=1.0, kl=KlToReference(weight=0.5, direction="forward", steps=None), support=None)
+BALANCED = replace(CROSS_ENTROPY, load_balancing=LoadBalancing(weight=0.5))
 CASES = {
     "dense-full": ("llama", SFT, False),
     "dense-full-recompute": ("llama", replace(SFT, steps=4, checkpoints=(4,)), True),
@@ -32,6 +33,13 @@ CASES = {
     "moe-lora": ("moe", replace(SFT, lora=LORA), False),
     "moe-lora-bf16": ("moe", replace(SFT, lora=LORA, steps=4, checkpoints=(4,), compute_dtype="bfloat16"), False),
     "dense-full-bf16": ("llama", replace(SFT, steps=4, checkpoints=(4,), compute_dtype="bfloat16"), True),
+    "moe-full-balanced": ("moe", replace(SFT, objective=BALANCED, steps=8, checkpoints=(8,)), True),
+    "moe-lora-balanced": ("moe", replace(SFT, lora=LORA, objective=BALANCED, steps=4, checkpoints=(4,)), False),
+    "moe-lora-balanced-bf16": (
+        "moe",
+        replace(SFT, lora=LORA, objective=BALANCED, steps=4, checkpoints=(4,), compute_dtype="bfloat16"),
+        True,
+    ),
     "moe-lora-experts": ("moe", replace(SFT, lora=EXPERTS, steps=6, checkpoints=(6,)), True),
 }
 KILLED = replace(SFT, steps=8, checkpoints=(2, 8))
@@ -89,6 +97,9 @@ def test_two_processes_equal_one(two, tmp_path, request, name) -> None:
     close = 2e-3 if sft.compute_dtype == "float32" else 5e-2
     for key in ("loss", "grad_norm"):
         assert [r[key] for r in losses] == pytest.approx([r[key] for r in one], rel=close)
+    if sft.objective.load_balancing is not None:
+        assert [r["load_balancing"] for r in losses] == pytest.approx([r["load_balancing"] for r in one], rel=close)
+        assert facts["router_auxiliary_loss"] == {"load_balancing": 0.5}
     assert facts["processes"] == 2
     assert facts["recompute"] is recompute
     publish(two / name / "scratch", two / name / "out", losses, sft.checkpoints)

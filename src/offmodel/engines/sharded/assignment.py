@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from offmodel.core import errors
-from offmodel.engines.objective import KlToReference, Objective, TokenSupport
+from offmodel.engines.objective import KlToReference, LoadBalancing, Objective, TokenSupport
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Lora, Sft
 from offmodel.store.recipe import Facts
@@ -81,18 +81,18 @@ def read(folder: Path) -> tuple[Assignment, list[Example]]:
     ]
 
 
+_TERMS = {"kl": KlToReference, "support": TokenSupport, "load_balancing": LoadBalancing}
+
+
 def _sft(values: dict[str, Any]) -> Sft:
     objective, lora = values["objective"], values["lora"]
+    terms = {name: None if objective[name] is None else made(**objective[name]) for name, made in _TERMS.items()}
     return Sft(
         **{
             **values,
             "checkpoints": tuple(values["checkpoints"]),
             "lora": None if lora is None else Lora(**lora),
-            "objective": Objective(
-                cross_entropy=objective["cross_entropy"],
-                kl=None if objective["kl"] is None else KlToReference(**objective["kl"]),
-                support=None if objective["support"] is None else TokenSupport(**objective["support"]),
-            ),
+            "objective": Objective(cross_entropy=objective["cross_entropy"], **terms),
         }
     )
 

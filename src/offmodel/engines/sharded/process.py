@@ -22,7 +22,7 @@ from offmodel.engines.batches import Limit
 from offmodel.engines.forward import weights_of
 from offmodel.engines.loop import is_memory, key_of, usable
 from offmodel.engines.outcome import counts_of, facts_of
-from offmodel.engines.preparation import check_head, settle_layout
+from offmodel.engines.preparation import check_head, check_routers, settle_layout
 from offmodel.engines.rendering import Example
 from offmodel.engines.sharded.assignment import Assignment, read, write_error, write_result
 from offmodel.engines.sharded.model import Whole, build
@@ -109,6 +109,8 @@ def train_part(task: Assignment, examples: list[Example], device: str) -> tuple[
 
 def _settle(whole: Whole, task: Assignment) -> None:
     whole.look(lambda body: check_head(body, whole.base))
+    if task.sft.objective.load_balancing is not None:
+        whole.look(lambda body: check_routers(body, whole.base))
     layout: Any = task.layout
     chosen = whole.look(lambda body: settle_layout(body, whole.base, layout))
     whole.body = replace(whole.body, layout=chosen.layout)

@@ -15,8 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from offmodel.engines.balance import balance_for
 from offmodel.engines.batches import Limit, batch_indices
-from offmodel.engines.forward import forward_loss, weights_of
+from offmodel.engines.forward import count_choices, forward_loss, weights_of
 from offmodel.engines.ledger import Pending, sum_of
 from offmodel.engines.losses import Term, terms_of
 from offmodel.engines.optimizers import rate_at
@@ -115,13 +116,24 @@ class ShardedWalk:
         world, padded = dist.get_world_size(), self.whole.body.layout == "padded"
         total = sum(float(weights_of(e).sum()) for e in batch) or 1.0
         mine = passes([len(e.ids) for e in batch], world, self.limit, padded=padded)[dist.get_rank()]
+        balance = balance_for(self.sft.objective, batch, mine, unit=total, count=self._count, add_up=_add_up)
         sums: list[Tensor] = []
+        names: list[str] = []
         for part in mine:
             rows = [batch[i] for i in part]
-            values = self.whole(lambda body, rows=rows: forward_loss(body, rows, terms))
+            values = self.whole(lambda body, rows=rows: forward_loss(body, rows, terms, balance))
+            names = list(values)
             # FSDP takes the mean over processes, and the batch's mean is their sum.
             sum_of([v * (world / total) for v in values.values()]).backward()
             sums.append(torch.stack([v.detach() / total for v in values.values()]))
-        found = torch.stack(sums).sum(0)
-        dist.all_reduce(found)
-        return dict(zip(terms, found.unbind(), strict=True))
+        found = _add_up(torch.stack(sums).sum(0))
+        return dict(zip(names, found.unbind(), strict=True))
+
+    def _count(self, rows: list[Example]) -> Tensor:
+        return self.whole.look(lambda body: count_choices(body, rows))
+
+
+def _add_up(values: Tensor) -> Tensor:
+    """The sum over processes."""
+    dist.all_reduce(values)
+    return values
