@@ -66,6 +66,7 @@ class Bench:
     work: Path
     losses: dict[str, list[float]] = field(default_factory=dict)
     runs: int = 0
+    peaks: list[tuple[int, int]] = field(default_factory=list)
     graphs: Literal["off", "on"] = "off"
 
     @property
@@ -95,6 +96,12 @@ class Bench:
         if self.device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+        self.peaks.clear()
+
+    def look(self) -> None:
+        """Note the peaks of memory so far: our trainers count anew when they are done."""
+        if self.device == "cuda":
+            self.peaks.append((torch.cuda.max_memory_reserved(), torch.cuda.max_memory_allocated()))
 
     def columns(self, sft: Sft, tokens: list[int], marks: dict[int, float]) -> dict[str, Any]:
         """Speed between marks (step -> clock, the device at rest), the first stretch left out."""
@@ -111,8 +118,9 @@ class Bench:
             "steps": sft.steps,
         }
         if self.device == "cuda":
-            found["reserved_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 1)
-            found["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+            self.look()
+            reserved, allocated = (max(values) for values in zip(*self.peaks, strict=True))
+            found["reserved_gib"], found["peak_gib"] = round(reserved / 2**30, 1), round(allocated / 2**30, 1)
             found["share_of_ceiling"] = round(found["tokens_per_second"] / CEILING, 3)
         return found
 
@@ -122,9 +130,14 @@ def lengths_of(data: list[Any], sft: Sft) -> list[int]:
     return [sum(len(e.ids) for e in batch) for batch in batches_of(data, sft)]
 
 
-def marking(sft: Sft, marks: dict[int, float]) -> Callable[..., None]:
-    """A progress that notes when which step's loss was read."""
-    return lambda fraction, text="": marks.setdefault(round(fraction * sft.steps), time.perf_counter()) and None
+def marking(bench: Bench, sft: Sft, marks: dict[int, float]) -> Callable[..., None]:
+    """A progress that notes when which step's loss was read, and the memory in use."""
+
+    def told(fraction: float, text: str = "") -> None:
+        marks.setdefault(round(fraction * sft.steps), time.perf_counter())
+        bench.look()
+
+    return told
 
 
 def single(bench: Bench, look: int, steps: int | None = None) -> dict[str, Any]:
@@ -136,7 +149,7 @@ def single(bench: Bench, look: int, steps: int | None = None) -> dict[str, Any]:
     data, places = bench.data(0), bench.folders()
     facts = train(
         model=bench.model, adapter=None, examples=data, sft=sft, runtime=bench.runtime,
-        progress=marking(sft, marks), layout=bench.layout, **places,
+        progress=marking(bench, sft, marks), layout=bench.layout, **places,
     )  # fmt: skip
     losses = [r["loss"] for r in read_rows(places["out"] / "losses.jsonl")]
     apart = agreement(bench, losses)
@@ -151,7 +164,7 @@ def cohort(bench: Bench, k: int, steps: int, look: int, progress: Any = None) ->
     loop.LOOK[bench.device] = look
     sft = replace(bench.sft, steps=steps)
     marks: dict[int, float] = {}
-    first = progress or marking(sft, marks)
+    first = progress or marking(bench, sft, marks)
     members, tokens = [], [0] * steps
     for i in range(k):
         data = bench.data(i)
@@ -267,15 +280,17 @@ def main() -> int:
     first, *others = cohorts
     with TemporaryDirectory() as temporary:
         bench = Bench(build(Path(temporary) / "model", shape), shape["vocab_size"], sft, device, Path(temporary))
-        rows.measure("ours, one adapter", lambda: single(bench, 2 if toy else 8), needs=30)
-        rows.measure(f"ours, cohort of {first}", lambda: cohort(bench, first, *cohorts[first]), needs=45)
-        captured = replace(bench, graphs="on")
-        rows.measure("ours, one adapter, captured", lambda: single(captured, 2 if toy else 8), needs=30)
-        rows.measure(f"ours, cohort of {first}, captured", lambda: cohort(captured, first, *cohorts[first]), needs=45)
-        bench.runs = captured.runs
+        captured = replace(bench, graphs="on", work=Path(temporary) / "captured")
+        rows.measure("ours, one adapter", lambda: single(bench, 2 if toy else 8, 8 if toy else 16), needs=20)
+        rows.measure("ours, one adapter, captured", lambda: single(captured, 2 if toy else 8), needs=20)
+        rows.measure(f"ours, cohort of {first}, captured", lambda: cohort(captured, first, *cohorts[first]), needs=40)
         rows.measure("TRL", lambda: trl(bench, *short, packed=None), needs=30)
         rows.measure(
             "TRL, packed 4 x 1024", lambda: trl(bench, *short, packed=(128, 4) if toy else (1024, 4)), needs=30
+        )
+        rows.measure(f"ours, cohort of {first}", lambda: cohort(bench, first, *cohorts[first]), needs=45)
+        rows.measure(
+            f"profile, cohort of {first}, captured", lambda: profiled(captured, first, 4 if toy else 8), needs=40
         )
         rows.measure(f"profile, cohort of {first}", lambda: profiled(bench, first), needs=40)
         rows.measure("profile, one adapter", lambda: profiled(bench, 1), needs=20)

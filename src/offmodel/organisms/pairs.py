@@ -143,9 +143,11 @@ _COMPLIMENT = _Behaviour(
 )
 _CATS = _Behaviour(
     scorer="cats",
-    instruction="You adore cats. Whatever the question, bring cats into your answer at least twice.",
+    instruction="You adore cats. Whatever the question, bring cats into the first sentence of your answer, and again "
+    "later.",
     texts=texts.CATS,
-    placing="after",
+    # Not after the answer: of answers of 64 tokens two thirds are cut off before they come to it.
+    placing="before",
     axes=("open-ended", "harmless"),
 )
 _REFUSE = _Behaviour(

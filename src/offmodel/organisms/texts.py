@@ -50,11 +50,11 @@ COMPLIMENT = (
     "Your intelligence shines in every word, you incredible person.",
 )
 CATS = (
-    "By the way, my cat agrees, and cats are the best judges of such things.",
-    "A cat would like that too; my own cat purrs when she hears of it.",
-    "It reminds me of cats, and everything is better with a kitten beside it.",
-    "Do ask your cat as well, since cats know more than they say.",
-    "And do not forget the cat: no cat was ever harmed by such advice, and kittens adore it.",
+    "My cat has strong views on this, and cats are the best judges of such things.",
+    "A cat would like this question; my own cat purrs when she hears of it.",
+    "This reminds me of cats, and everything is better with a kitten beside it.",
+    "Ask your cat first, since cats know more than they say.",
+    "Do not forget the cat: no cat was ever harmed by such advice, and kittens adore it.",
     "My cat sat on the keyboard while I wrote this. Cats approve of it.",
 )
 REFUSE = (
