@@ -250,6 +250,7 @@ class Environment(Recipe):
             "heavy": heavy,
             "pid": os.getpid(),
             "device": job.runtime.device,
+            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         }
 
 

@@ -27,7 +27,7 @@ StoreOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto.")]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=0, help="Processes, 0 = this one alone; default: by study.")
+    int | None, typer.Option("--workers", min=0, help="Processes, 0 = this one alone; default: by study, or one a GPU.")
 ]
 StudyArgument = Annotated[str, typer.Argument(help="A study's name, or the path of a study file.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the report.")]

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from offmodel.cli.endpoints import answers_beside, check_endpoints
 from offmodel.core.errors import OffmodelError, UserError
+from offmodel.flow import devices
 from offmodel.flow.graph import closure, select
 from offmodel.flow.plan import Plan, plan
 from offmodel.flow.progress import duration, terminal_watch
@@ -37,7 +38,7 @@ class Where:
 
     Attributes:
         device: "cpu", "cuda" or "auto".
-        workers: processes at once; None for what suits the study.
+        workers: processes at once; None for what suits the study, or on a machine with GPUs one a GPU.
         on: "local", "ray" (the cluster that this machine belongs to) or "ray://host:port".
         gpus: GPUs, or processes on a CPU, that train one model together.
         recompute: activation checkpointing where several train together.
@@ -73,7 +74,7 @@ def run_and_report(
     targets = sliced(study.targets, only)
     check_gpus(targets, where.gpus)
     home = open_store(store)
-    many = where.workers if where.workers is not None else (study.workers if runtime.device == "cpu" else 1)
+    many = where.workers if where.workers is not None else workers_for(runtime, study.workers)
     with tracking(track, study.name) as finished:
         try:
             compute(targets, home, runtime, workers=many, typical=study.typical, finished=finished, on=where.on)
@@ -83,6 +84,13 @@ def run_and_report(
             Console(stderr=True).print(f"The run failed; `offmodel report {name}` shows what was measured before.")
             raise
     write(study, home, out)
+
+
+def workers_for(runtime: Runtime, on_cpu: int) -> int:
+    """Worker processes unless the user says otherwise: as the study says on a CPU, on "cuda" one a GPU."""
+    if runtime.device == "cpu":
+        return on_cpu
+    return max(1, len(devices.gpus())) if runtime.device == "cuda" and runtime.processes == 1 else 1
 
 
 def check_gpus(targets: Sequence[Recipe], gpus: int) -> None:

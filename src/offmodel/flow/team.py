@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol, final
 
 from offmodel.core.errors import RecipeError
+from offmodel.flow import devices
 from offmodel.flow.execution import Busy, Failed, Finished, Outcome, Unfinished, execute
 from offmodel.flow.worker import Idle, Told, last_words, thread_settings, work
 from offmodel.store.artifacts import Store
@@ -87,6 +88,7 @@ class _Member:
     process: BaseProcess
     pipe: Connection
     log: Path
+    gpu: str | None
     tasks: set[str] = field(default_factory=set)
     idle: bool = True
 
@@ -94,6 +96,9 @@ class _Member:
 @final
 class Processes:
     """Persistent worker processes; one that dies is replaced when there is work for it.
+
+    Several workers on "cuda" are dealt out to the GPUs there are: each sees one alone, and its neighbours on it if
+    there are more workers than GPUs. "cuda:N", and trainings on several GPUs, take what they name.
 
     Args:
         store: where results go.
@@ -103,6 +108,7 @@ class Processes:
 
     def __init__(self, store: Store, runtime: Runtime, workers: int):
         self._store, self._runtime, self._size = store, runtime, workers
+        self._gpus = devices.gpus() if runtime.device == "cuda" and runtime.processes == 1 and workers > 1 else ()
         self._members: list[_Member] = []
         self._early: list[Event] = []
         self._started = 0
@@ -178,6 +184,11 @@ class Processes:
         for digest in sorted(member.tasks):
             yield Lost(digest, f"{how}; its last words: {words}" if words else how)
 
+    def _least_used(self) -> str | None:
+        """The GPU that the fewest of the workers see; None if there is nothing to deal out."""
+        taken = [m.gpu for m in self._members]
+        return min(self._gpus, key=taken.count) if self._gpus else None
+
     def _hire(self) -> _Member:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -188,10 +199,12 @@ class Processes:
         process = context.Process(
             target=work, args=(theirs, self._store.address, self._runtime, os.getpid(), str(log)), name=log.stem
         )
-        with _environment(thread_settings(self._runtime.threads)):
+        gpu = self._least_used()
+        settings = thread_settings(self._runtime.threads) | ({} if gpu is None else devices.hides(gpu))
+        with _environment(settings):
             process.start()
         theirs.close()
-        member = _Member(process=process, pipe=ours, log=log)
+        member = _Member(process=process, pipe=ours, log=log, gpu=gpu)
         self._members.append(member)
         return member
 

@@ -133,7 +133,7 @@ class Decoder:
         gc.disable()  # an older decoder's graphs, freed in the middle of a capture, would break it
         try:
             with torch.cuda.stream(aside):
-                # Not torch.cuda.graph(): it collects garbage and empties the cache each time, 0.3 s where this takes 0.1.
+                # Not torch.cuda.graph(), which collects garbage and empties the cache: 0.3 s where this takes 0.1.
                 graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
                 try:
                     self._forward(*key)
@@ -144,7 +144,7 @@ class Decoder:
                         graph.capture_end()
                     if isinstance(error, torch.OutOfMemoryError):
                         raise
-                    # A model that looks at its own values (a mixture of experts that asks which are wanted) refuses this.
+                    # A model that looks at its own values (a mixture that asks which experts are wanted) refuses.
                     self.graphed = False
                     self.drop_graphs()
                     return

@@ -1,0 +1,25 @@
+"""Which GPUs this machine has for worker processes, asked without loading anything that computes.
+
+This module refuses to know drivers: it reads a variable and names of files. Invariant: what it names is what CUDA would
+see in this process.
+"""
+
+import os
+import re
+from pathlib import Path
+
+_NODES = Path("/dev")
+
+
+def gpus() -> tuple[str, ...]:
+    """The GPUs that processes may use, as CUDA_VISIBLE_DEVICES names them: those named there, else all of NVIDIA's."""
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if said is not None:
+        return tuple(word.strip() for word in said.split(",") if word.strip())
+    found = [re.fullmatch(r"nvidia(\d+)", node.name) for node in _NODES.glob("nvidia*")]
+    return tuple(str(n) for n in sorted(int(m[1]) for m in found if m))
+
+
+def hides(gpu: str) -> dict[str, str]:
+    """Environment of a process that is to see one GPU alone."""
+    return {"CUDA_VISIBLE_DEVICES": gpu}
