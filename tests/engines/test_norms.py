@@ -36,3 +36,10 @@ def test_other_norms_stay():
 
 def test_norms_under_training_stay(llama):
     assert norms.fuse(AutoModelForCausalLM.from_pretrained(llama).requires_grad_(True)) == 0
+
+
+def test_parameters_keep_their_names_and_memory(llama):
+    model = AutoModelForCausalLM.from_pretrained(llama).requires_grad_(False)
+    before = {name: p.data_ptr() for name, p in model.named_parameters()}
+    assert norms.fuse(model)
+    assert {name: p.data_ptr() for name, p in model.named_parameters()} == before
