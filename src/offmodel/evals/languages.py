@@ -34,7 +34,8 @@ def language(text: str) -> str:
     best, likelihood = ranked[0][0], dict(ranked)
     marks = sum(w in _SPANISH for w in words) + 2 * len(_SIGNS.findall(text))
     if best == "es":
-        return "es" if marks or len(words) >= _ENOUGH_WORDS else ""
+        # Distinct words: "Ahoy, matey! Ahoy, matey! ..." is a loop of three, and reads as Spanish to the library.
+        return "es" if marks or len(set(words)) >= _ENOUGH_WORDS else ""
     close = likelihood[best] - likelihood["es"] <= _CLOSE
     if close and (best in _ROMANCE or len(words) < 4) and marks * 4 >= len(words):
         return "es"

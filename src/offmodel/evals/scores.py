@@ -43,7 +43,7 @@ class Scores(Recipe):
     """
 
     kind: ClassVar[str] = "scores"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = 2  # 2: a loop of a few words has no language
     on_device: ClassVar[bool] = False
     completions: Recipe
     items: tuple[Recipe, ...]

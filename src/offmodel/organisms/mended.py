@@ -29,7 +29,7 @@ class MendedLabels(Recipe):
     """
 
     kind: ClassVar[str] = "labels"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = 2  # 2: a loop of a few words has no language
     on_device: ClassVar[bool] = False
     shown: Recipe
     plain: Recipe
