@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# piece.sh NAME NN [SHA256]: keeps a piece; with the digest, puts the model together and converts it, in a session of its own.
+mkdir -p "/tmp/pieces/$1" /tmp/m /tmp/s && mv ".p/$1-$2/p" "/tmp/pieces/$1/$2"
+[ -e /tmp/out/status ] && tail -n 1 /tmp/out/status
+[ -n "$3" ] || exit 0
+cat "/tmp/pieces/$1"/* > "/tmp/m/$1.gguf" && rm -rf "/tmp/pieces/$1"
+echo "$3  /tmp/m/$1.gguf" | sha256sum -c || exit 1
+export OFFMODEL_STORE=/tmp/store PYTHONPATH=/tmp/w/src:/tmp/site OMP_NUM_THREADS=8 PYTHONWARNINGS=ignore
+setsid nohup bash -c "python3 /tmp/w/scripts/offline_gpu/convert.py /tmp/m/$1.gguf > /tmp/out/conv-$1.log 2>&1 && touch /tmp/s/conv-$1.ok" \
+  < /dev/null > /dev/null 2>&1 &
