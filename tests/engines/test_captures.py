@@ -18,7 +18,7 @@ class Stream:
 class Graph:
     """Stands for a CUDA graph; `open` while it captures."""
 
-    made: "ClassVar[list[Graph]]" = []
+    made: ClassVar[list] = []
 
     def __init__(self):
         self.open, self.refuses = False, False
