@@ -14,6 +14,7 @@ from offmodel.engines import adapters, attention, cohort, fused_loss, graphs, st
 from offmodel.engines.bank import Bank
 from offmodel.engines.batches import Limit
 from offmodel.engines.cohort_pass import Entry, summed_losses
+from offmodel.engines.forward import Reference
 from offmodel.engines.graphs import Graphs, wanted
 from offmodel.engines.preparation import prepare_frozen
 from offmodel.engines.sft import Lora
@@ -69,6 +70,41 @@ def test_padded_passes_add_what_plain_passes_add(llama, monkeypatch, counts, tok
     # Sequences of padding are cut where none longer was announced.
     short = both(body, bank, counts, tokens=tokens, longest=24)[1]
     assert torch.allclose(plain[1], short[1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("direction", ["forward_kl", "reverse_kl"])
+@pytest.mark.parametrize("chunk", [10**6, 5])
+def test_divergences_are_added_as_in_plain_passes(llama, monkeypatch, direction, chunk):
+    """Members of three kinds in one step: cross-entropy alone, with a divergence, and a divergence alone."""
+    monkeypatch.setattr(static_pass, "chunk_of", lambda body: chunk)
+    body, bank = made(llama, "float64")
+    body = replace(body, reference=Reference(decoder=body.decoder, head=body.head, switch=bank.off))
+    factors = [{"cross_entropy": 1.0}, {"cross_entropy": 0.5, direction: 2.0}, {direction: 0.7}, {"cross_entropy": 2.0}]
+    entries, found = entries_of((3, 4, 2, 1)), []
+    for static in (None, Graphs(body, bank, 64)):
+        bank.grad_CP.zero_()
+        used = static.summed if static else None
+        values = summed_losses(body, bank, entries, SCALES, factors, Limit(rows=None, tokens=60), used)
+        found.append((values, bank.grad_CP.clone()))
+    (plain, before), (padded, after) = found
+    assert torch.allclose(before, after, rtol=0, atol=1e-12)
+    assert before.abs().max() > 1e-3
+    for k in range(4):
+        assert set(plain[k]) == set(padded[k]) == {n if n == "cross_entropy" else "kl" for n in factors[k]}
+        for name, values in plain[k].items():
+            assert float(values[k]) == pytest.approx(float(padded[k][name][k]), abs=1e-12)
+
+
+def test_a_divergence_from_an_untouched_base_is_nothing(llama):
+    body, bank = made(llama, "float64", rows=1)
+    bank.flat_CP.zero_()
+    body = replace(body, reference=Reference(decoder=body.decoder, head=body.head, switch=bank.off))
+    factors = [{"forward_kl": 1.0}]
+    values = summed_losses(
+        body, bank, entries_of((4,)), [1.0], factors, Limit(rows=None, tokens=60), Graphs(body, bank, 64).summed
+    )
+    assert float(values[0]["kl"][0]) == 0.0
+    assert not bank.grad_CP.any()
 
 
 def test_one_adapter_alone_takes_the_short_way(llama):
@@ -207,10 +243,10 @@ def gpu(monkeypatch):
         plain_begin(self, *args)
         self._cuda = True
 
-    def made_on_cpu(self, shape):
+    def made_on_cpu(self, names, shape):
         self._cuda = False
         try:
-            return plain_made(self, shape)
+            return plain_made(self, names, shape)
         finally:
             self._cuda = True
 

@@ -145,7 +145,7 @@ class _Cohort:
         self.graphs: Graphs | None = None
         if wanted(runtime) and runtime.micro_batch is None and serves(body, self.bank):
             longest = max(len(members[i].examples[j].ids) for i, places in kept.items() for j in places)
-            self.graphs = Graphs(body, self.bank, longest)
+            self.graphs = Graphs(self.body, self.bank, longest)
             if runtime.device.startswith("cuda"):
                 norms.fuse(body.base)
 

@@ -26,11 +26,9 @@ from offmodel.engines.forward import (
     targets_of,
     weights_of,
 )
-from offmodel.engines.losses import Targets, Term, cross_entropy, forward_kl, reverse_kl, target_loss
+from offmodel.engines.losses import TERMS, Targets, target_loss
 from offmodel.engines.rendering import Example
 from offmodel.engines.segments import right_way, segments_of
-
-_TERMS: dict[str, Term] = {"cross_entropy": cross_entropy, "forward_kl": forward_kl, "reverse_kl": reverse_kl}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +42,8 @@ class Entry:
 
 Factors = dict[str, float]
 """Weights of a member's terms at its present step, by name: cross_entropy, forward_kl, reverse_kl."""
+Static = Callable[[Sequence[Entry], Sequence[float], Sequence[Factors], Limit], dict[str, Tensor]]
+"""Passes of fixed shapes: entries of equal terms, scales, factors and limit in, each term's losses by row out."""
 
 
 def summed_losses(
@@ -53,7 +53,7 @@ def summed_losses(
     scales: Sequence[float],
     factors: Sequence[Factors],
     limit: Limit,
-    static: Callable[[Sequence[Entry], Sequence[float], Sequence[Factors], Limit], Tensor] | None = None,
+    static: Static | None = None,
 ) -> dict[int, dict[str, Tensor]]:
     """Add the gradients of every member's mean loss to the bank.
 
@@ -64,7 +64,7 @@ def summed_losses(
         scales: alpha / rank of each row.
         factors: each row's terms.
         limit: of one pass.
-        static: takes members with cross-entropy alone in passes of fixed shapes, and gives their losses by row.
+        static: takes members of equal terms in passes of fixed shapes, and gives each term's losses by row.
 
     Returns:
         For each row, its terms ("cross_entropy", "kl") as vectors over rows.
@@ -74,10 +74,10 @@ def summed_losses(
     for entry in entries:
         groups.setdefault(tuple(sorted(factors[entry.row])), []).append(entry)
     for names, members in groups.items():
-        if static is not None and names == ("cross_entropy",):
-            # Another group's vector may be there, and has zeros in these rows.
-            losses = static(members, scales, factors, limit)[: bank.used]
-            found["cross_entropy"] = found.get("cross_entropy", 0.0) + losses
+        if static is not None:
+            for n, losses in static(members, scales, factors, limit).items():
+                # Another group's vector may be there, and has zeros in these rows.
+                found[n] = found.get(n, 0.0) + losses[: bank.used]
             continue
         weights = {n: torch.tensor([f.get(n, 0.0) for f in factors], dtype=body.master) for n in names}
         weights = {n: send(w, body.device) for n, w in weights.items()}
@@ -139,7 +139,7 @@ def _forward(
     way = right_way(body.device, body.compute)
     segments = segments_of(lengths, list(scales[first:behind]), way, body.device, body.compute)
     bank.window = slice(first, behind)
-    terms = [_TERMS[n] for n in names]
+    terms = [TERMS[n] for n in names]
     with autocast(body):
         bank.segments = None
         frozen = frozen_at(body, inputs, at_N) if any(n != "cross_entropy" for n in names) else None

@@ -26,6 +26,9 @@ from offmodel.store.recipe import Facts, Runtime
 if TYPE_CHECKING:
     from offmodel.engines.cohort_pass import Entry
 
+Terms = tuple[str, ...]
+"""Names of loss terms, sorted: members with the same ones share passes."""
+
 # Each keeps its kernels' arguments; more shapes than these are run plainly.
 _MOST_GRAPHS = 12
 # Graphs are dropped for want of memory, and captured again, so many times.
@@ -54,7 +57,7 @@ class Graphs:
     """The captured passes of one bank: a resource that holds memory until it is dropped.
 
     Args:
-        body: the frozen base.
+        body: the frozen base, with the reference of the members' divergences.
         bank: the adapters; its rows may change owners, but not their addresses (see `forget`).
         longest: tokens of the longest sequence.
 
@@ -69,18 +72,16 @@ class Graphs:
         self._began_anew = 0
         self._captured = self._replayed = self._plain = self._steps = 0
         self._seconds = 0.0
-        self._sums_C = torch.zeros(0, dtype=body.master, device=body.device)
         self.forget()
 
     def forget(self) -> None:
         """Drop all graphs: the bank's memory moved, or is needed."""
-        self._passes: dict[Shape, tuple[StaticPass, Any]] = {}
+        self._passes: dict[tuple[Terms, Shape], tuple[StaticPass, Any]] = {}
         self._stages: dict[int, Stage] = {}
+        self._sums_C: dict[Terms, dict[str, Tensor]] = {}
         # The memory of a pool is given back with its last graph; another capture cannot use it again.
         self._pool: Any = None
         self._aside: Any = None
-        if len(self._sums_C) != self._bank.flat_CP.shape[0]:
-            self._sums_C = self._sums_C.new_zeros(self._bank.flat_CP.shape[0])
 
     def summed(
         self,
@@ -88,25 +89,32 @@ class Graphs:
         scales: Sequence[float],
         factors: Sequence[Mapping[str, float]],
         limit: Limit,
-    ) -> Tensor:
-        """Add the gradients of cross-entropy to the bank; gives each row's loss, [C].
+    ) -> dict[str, Tensor]:
+        """Add the gradients of some members' losses to the bank; gives each row's loss by term, [C] each.
 
         Args:
-            entries: the sequences of a step.
+            entries: the sequences of a step, of members with the same terms.
             scales: alpha / rank of each row.
             factors: each row's terms.
             limit: of one pass.
         """
         self._steps += 1
-        self._sums_C.zero_()
         ordered = sorted(entries, key=lambda e: e.row)
+        names = tuple(sorted(factors[ordered[0].row]))
+        rows = self._bank.flat_CP.shape[0]
+        if names not in self._sums_C:
+            zeros = torch.zeros(rows, dtype=self._body.master, device=self._body.device)
+            self._sums_C[names] = {name: zeros.clone() for name in names}
+        sums = self._sums_C[names]
+        for total_C in sums.values():
+            total_C.zero_()
         for part in split_evenly([len(e.example.ids) for e in ordered], limit.tokens):
             try:
-                self._pass([ordered[i] for i in part], scales, factors)
+                self._pass([ordered[i] for i in part], scales, factors, names)
             except torch.OutOfMemoryError:
                 self._make_room()
                 raise
-        return self._sums_C.clone()
+        return {name: total_C.clone() for name, total_C in sums.items()}
 
     def facts(self) -> Facts:
         """One line for a record."""
@@ -114,10 +122,11 @@ class Graphs:
         loss = ", fused loss" if any(p.fused for p, _ in self._passes.values()) else ""
         return {"graphs": f"{done}{loss}" if self.off is None else f"off, {self.off} ({done})"}
 
-    def _pass(self, part: list["Entry"], scales: Sequence[float], factors: Sequence[Mapping[str, float]]) -> None:
-        need = need_of(part)
-        shape = self._shape_for(need)
-        found, graph = self._passes.get(shape) or (self._made(shape), None)
+    def _pass(
+        self, part: list["Entry"], scales: Sequence[float], factors: Sequence[Mapping[str, float]], names: Terms
+    ) -> None:
+        key = names, self._shape_for(need_of(part), names)
+        found, graph = self._passes.get(key) or (self._made(*key), None)
         found.fill(part, scales, factors)
         if graph is not None:
             graph.replay()
@@ -126,7 +135,7 @@ class Graphs:
         # The plain pass counts, and is the warm-up that a capture needs; capturing runs nothing.
         found.run()
         self._plain += 1
-        self._passes[shape] = (found, None)
+        self._passes[key] = (found, None)
         # The first step is plain: memory is measured then, and passes may become larger after it.
         if self._cuda and self.off is None and self._steps > 1 and self._held < _MOST_GRAPHS:
             self._capture(found)
@@ -140,17 +149,17 @@ class Graphs:
         """Whether graphs hold memory."""
         return self._held > 0
 
-    def _shape_for(self, need: Shape) -> Shape:
+    def _shape_for(self, need: Shape, names: Terms) -> Shape:
         """The tightest shape so far that serves, or a new one."""
-        serving = [s for s in self._passes if s.serves(need, self._longest)]
+        serving = [s for n, s in self._passes if n == names and s.serves(need, self._longest)]
         return min(serving, key=lambda s: (s.tokens, s.targets, s.members)) if serving else need.roomy(self._longest)
 
-    def _made(self, shape: Shape) -> StaticPass:
+    def _made(self, names: Terms, shape: Shape) -> StaticPass:
         if shape.members not in self._stages:
             way = "grouped" if self._cuda else "loop"
             self._stages[shape.members] = Stage(self._bank, shape.members, self._body.compute, way)
         stage = self._stages[shape.members]
-        return StaticPass(self._body, self._bank, stage, shape, self._longest, self._sums_C)
+        return StaticPass(self._body, self._bank, stage, shape, self._longest, self._sums_C[names])
 
     def _capture(self, one: StaticPass) -> None:
         began = time.monotonic()
@@ -170,7 +179,7 @@ class Graphs:
             else:
                 self._give_up(f"a capture failed: {_first_line(failed)}")
             return
-        self._passes[one.shape] = (one, graph)
+        self._passes[one.names, one.shape] = (one, graph)
         self._captured += 1
         self._seconds += time.monotonic() - began
 

@@ -15,7 +15,7 @@ from offmodel.store.recipe import Facts, Progress, Runtime
 
 
 def fits(model: Path, sft: Sft, runtime: Runtime, layout: Layout, reference: Path | None) -> bool:
-    """Whether a training is to be captured and can be: a plain adapter, trained with AdamW and without a divergence."""
+    """Whether a training is to be captured and can be: a plain adapter, trained with AdamW against its own base."""
     from offmodel.engines.graphs import wanted
 
     packed = layout in ("auto", "varlen") if runtime.device.startswith("cuda") else layout in ("packed", "varlen")
@@ -27,7 +27,6 @@ def fits(model: Path, sft: Sft, runtime: Runtime, layout: Layout, reference: Pat
         and sft.lora is not None
         and sft.lora.targets == "all-linear"
         and sft.optimizer == "adamw"
-        and sft.objective.kl is None
         and sft.objective.load_balancing is None
         and reference in (None, model)
     )

@@ -122,6 +122,10 @@ def reverse_kl(logits_NV: Tensor, ids_N: Tensor, reference_NV: Tensor | None) ->
     return _kl(logits_NV, reference_NV, reverse=True)
 
 
+TERMS: dict[str, Term] = {"cross_entropy": cross_entropy, "forward_kl": forward_kl, "reverse_kl": reverse_kl}
+"""Terms by name; all but the first compare with a reference."""
+
+
 def weighted(term: Term, factor: float) -> Term:
     """A term, times a constant."""
     return lambda logits_NV, ids_N, reference_NV=None: factor * term(logits_NV, ids_N, reference_NV)

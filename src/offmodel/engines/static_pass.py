@@ -20,8 +20,8 @@ from torch import Tensor
 from offmodel.engines import fused_loss
 from offmodel.engines.bank import Bank
 from offmodel.engines.buckets import Shape
-from offmodel.engines.forward import Body, chunk_of, hidden_at, send, weights_of
-from offmodel.engines.losses import cross_entropy
+from offmodel.engines.forward import Body, chunk_of, frozen_at, hidden_at, send, weights_of
+from offmodel.engines.losses import TERMS, Frozen
 from offmodel.engines.stage import Stage
 
 if TYPE_CHECKING:
@@ -52,14 +52,15 @@ class StaticPass:
         stage: for as many members as the shape has.
         shape: of the buffers.
         longest: tokens of the longest sequence that will come, padding included.
-        sums_C: takes each row's loss.
+        sums_C: by loss term, what takes each row's value of it; terms of `losses.TERMS`.
     """
 
-    def __init__(self, body: Body, bank: Bank, stage: Stage, shape: Shape, longest: int, sums_C: Tensor):
+    def __init__(self, body: Body, bank: Bank, stage: Stage, shape: Shape, longest: int, sums_C: Mapping[str, Tensor]):
         self._body, self._bank, self._stage, self._sums_C = body, bank, stage, sums_C
-        self.shape, self.longest = shape, min(longest, shape.tokens)
-        head = body.head
-        self.fused = head.softcap is None and fused_loss.works(body.device, head.weight_VD.dtype, len(head.weight_VD))
+        self.shape, self.longest, self.names = shape, min(longest, shape.tokens), tuple(sums_C)
+        head, alone = body.head, self.names == ("cross_entropy",)
+        fits = alone and head.softcap is None
+        self.fused = fits and fused_loss.works(body.device, head.weight_VD.dtype, len(head.weight_VD))
         self._sizes = {
             "ids": shape.tokens,
             "positions": shape.tokens,
@@ -73,8 +74,10 @@ class StaticPass:
         # Two pieces of memory, so that two copies fill all.
         self._integers = torch.zeros(sum(self._sizes.values()), dtype=torch.int64, device=body.device)
         self._integer = dict(zip(self._sizes, self._integers.split(list(self._sizes.values())), strict=True))
-        self._reals = torch.zeros(shape.targets + shape.tokens, dtype=body.master, device=body.device)
-        self._weights_N, self._scale_T = self._reals.split([shape.targets, shape.tokens])
+        sizes = [shape.targets] * len(self.names) + [shape.tokens]
+        self._reals = torch.zeros(sum(sizes), dtype=body.master, device=body.device)
+        *weights, self._scale_T = self._reals.split(sizes)
+        self._weights_N = dict(zip(self.names, weights, strict=True))
 
     def fill(self, part: Sequence["Entry"], scales: Sequence[float], factors: Sequence[Mapping[str, float]]) -> None:
         """Write sequences, sorted by row, into the buffers; see `cohort_pass.summed_losses` for the others."""
@@ -102,9 +105,12 @@ class StaticPass:
             "member_ends": filled(shape.members, shape.tokens, list(accumulate(tokens))[:-1]),
             "sequence_ends": filled(shape.sequences + 1, shape.tokens, ends),
         }
-        weights = [weights_of(e.example).astype(np.float64) * (factors[e.row]["cross_entropy"] / e.total) for e in part]
+        shares = [weights_of(e.example).astype(np.float64) / e.total for e in part]
         scale = np.repeat([scales[row] for row in rows], tokens)
-        reals = np.concatenate([_filled(shape.targets, 0.0, weights), _filled(shape.tokens, scales[last], [scale])])
+        weights = [[x * factors[e.row][name] for x, e in zip(shares, part, strict=True)] for name in self.names]
+        reals = np.concatenate(
+            [*(_filled(shape.targets, 0.0, x) for x in weights), _filled(shape.tokens, scales[last], [scale])]
+        )
         self._integers.copy_(send(torch.from_numpy(np.concatenate([parts[n] for n in self._sizes])), self._body.device))
         self._reals.copy_(send(torch.from_numpy(reals).to(self._body.master), self._body.device))
 
@@ -117,8 +123,10 @@ class StaticPass:
         bank.stage = stage
         try:
             with self._autocast():
-                hidden_ND = hidden_at(self._body.decoder, self._inputs(), i["at"])
-                slopes_ND = self._slopes(hidden_ND.detach())
+                inputs = self._inputs()
+                frozen = None if self.names == ("cross_entropy",) else frozen_at(self._body, inputs, i["at"])
+                hidden_ND = hidden_at(self._body.decoder, inputs, i["at"])
+                slopes_ND = self._slopes(hidden_ND.detach(), frozen)
             hidden_ND.backward(slopes_ND)
         finally:
             bank.stage = stage.ends_W = stage.scale_T1 = None
@@ -140,29 +148,37 @@ class StaticPass:
             return contextlib.nullcontext()
         return torch.autocast(body.device.split(":")[0], dtype=body.compute, cache_enabled=False)
 
-    def _slopes(self, hidden_ND: Tensor) -> Tensor:
+    def _slopes(self, hidden_ND: Tensor, frozen: Frozen | None) -> Tensor:
         """The loss's gradient by the hidden states; a piece's logits are gone before the next piece's come."""
         chunk = chunk_of(self._body) * (_FUSED_CHUNKS if self.fused else 1)
         slopes_ND = torch.empty_like(hidden_ND)
         for start in range(0, hidden_ND.shape[0], chunk):
             cut = slice(start, min(start + chunk, hidden_ND.shape[0]))
-            piece = self._fused_piece if self.fused else self._plain_piece
-            loss_N, slopes_ND[cut] = piece(hidden_ND[cut], cut)
-            self._sums_C.index_add_(0, self._integer["bins"][cut], loss_N)
+            if self.fused:
+                values, slopes_ND[cut] = self._fused_piece(hidden_ND[cut], cut)
+            else:
+                values, slopes_ND[cut] = self._plain_piece(hidden_ND[cut], frozen, cut)
+            for name, value_N in values.items():
+                self._sums_C[name].index_add_(0, self._integer["bins"][cut], value_N)
         return slopes_ND
 
-    def _plain_piece(self, hidden_ND: Tensor, cut: slice) -> tuple[Tensor, Tensor]:
+    def _plain_piece(self, hidden_ND: Tensor, frozen: Frozen | None, cut: slice) -> tuple[dict[str, Tensor], Tensor]:
+        wanted_N, theirs_NV = self._integer["wanted"][cut], None
+        if frozen is not None:
+            with torch.no_grad():
+                theirs_NV = frozen.head.logits(frozen.hidden_ND[cut])
         with torch.enable_grad():
             piece_ND = hidden_ND.detach().requires_grad_()
             logits_NV = self._body.head.logits(piece_ND)
-            loss_N = cross_entropy(logits_NV, self._integer["wanted"][cut]) * self._weights_N[cut]
-            return loss_N.detach(), torch.autograd.grad(loss_N.sum(), piece_ND)[0]
+            values = {n: TERMS[n](logits_NV, wanted_N, theirs_NV) * w_N[cut] for n, w_N in self._weights_N.items()}
+            slopes_ND = torch.autograd.grad(torch.stack(list(values.values())).sum(), piece_ND)[0]
+        return {name: value_N.detach() for name, value_N in values.items()}, slopes_ND
 
-    def _fused_piece(self, hidden_ND: Tensor, cut: slice) -> tuple[Tensor, Tensor]:
-        weight_VD, weights_N = self._body.head.weight_VD, self._weights_N[cut]
+    def _fused_piece(self, hidden_ND: Tensor, cut: slice) -> tuple[dict[str, Tensor], Tensor]:
+        weight_VD, weights_N = self._body.head.weight_VD, self._weights_N["cross_entropy"][cut]
         logits_NV = F.linear(hidden_ND.to(weight_VD.dtype), weight_VD, self._body.head.bias_V)
         loss_N = fused_loss.cross_entropy_in_place(logits_NV, self._integer["wanted"][cut])
-        return loss_N * weights_N, (logits_NV @ weight_VD) * weights_N[:, None]
+        return {"cross_entropy": loss_N * weights_N}, (logits_NV @ weight_VD) * weights_N[:, None]
 
 
 def filled(size: int, value: int, *parts: Any) -> np.ndarray:
