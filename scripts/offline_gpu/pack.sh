@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# pack.sh MODELS PIECES: models and packages in pieces of 49 MiB, each in a folder of its own. Python 3.12 must be there.
+# pack.sh MODELS PIECES: models and packages in pieces of 49 MiB, each in a folder of its own. PYTHON names a Python 3.12 (default: python3.12).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); models=$1 pieces=$2; mkdir -p "$pieces"
 work=$(mktemp -d)
 # What the machine has is not carried: an environment with its versions says what is missing beside it.
-python3.12 -m venv "$work/has"
+"${PYTHON:-python3.12}" -m venv "$work/has"
 "$work/has/bin/pip" install -q torch==2.11.0 transformers==5.17.0 peft==0.21.0 accelerate safetensors numpy scipy matplotlib typer rich \
   filelock jinja2 packaging requests httpx pyyaml regex sentencepiece psutil pandas pyarrow aiohttp fsspec anyio click attrs
 "$work/has/bin/pip" freeze | cut -d= -f1 | tr 'A-Z_' 'a-z-' | sort > "$work/before"

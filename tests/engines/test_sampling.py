@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
 
 from offmodel.core.chat import Message, Prompt, user
@@ -322,3 +323,77 @@ def test_a_silent_update_changes_no_bit(llama, tmp_path):
         assert not torch.equal(engine.model_logits(held, ids), plain)
         assert held.inside.silence()
         assert torch.equal(engine.model_logits(held, ids), plain)
+
+
+def test_memory_that_runs_out_costs_no_finished_answer(llama, monkeypatch):
+    expected, asked = go(llama, requests(30, limit=20)), []
+    plain = Decoder.step
+
+    def full(self, busy, longest, temperature):
+        asked.append(busy)
+        if len(asked) == 25:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        plain(self, busy, longest, temperature)
+
+    monkeypatch.setattr(Decoder, "step", full)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    told = []
+    found = sample(
+        model=llama, model_key="m", adapter=None, adapter_key=None, requests=requests(30, limit=20), sampling=GREEDY,
+        runtime=Runtime(micro_batch=8), progress=lambda fraction, text="": told.append(fraction),
+    )  # fmt: skip
+    assert found == expected
+    assert told == sorted(told)
+    assert max(asked[25:]) == 4
+
+
+def test_a_model_half_written_over_answers_for_neither(llama, tmp_path, monkeypatch):
+    other = other_weights(llama, tmp_path / "other", seed=4)
+    expected = {"m": go(llama, requests(), key="m"), "o": go(other, requests(), key="o")}
+    loaded.forget()
+    go(llama, requests(), key="m")
+    plain, left = loaded._files_of, [3]
+
+    class Breaks:
+        def __init__(self, file):
+            self.get_slice, self._file = file.get_slice, file
+
+        def get_tensor(self, name):
+            left[0] -= 1
+            if left[0] == 0:
+                raise OSError("a disk went away")
+            return self._file.get_tensor(name)
+
+    monkeypatch.setattr(loaded, "_files_of", lambda *a: {n: Breaks(f) for n, f in plain(*a).items()})
+    with pytest.raises(OSError, match="disk"):
+        go(other, requests(), key="o")
+    for model, key in ((llama, "m"), (other, "o")):
+        assert go(model, requests(), key=key) == expected[key]
+
+
+def test_files_beside_the_models_are_not_read(llama, tmp_path):
+    other = other_weights(llama, tmp_path / "other", seed=4)
+    expected = go(other, requests(), key="o")
+    shutil.copyfile(llama / "model.safetensors", other / "original.safetensors")
+    loaded.forget()
+    go(llama, requests(), key="m")
+    assert go(other, requests(), key="o") == expected
+
+
+def test_an_adapter_that_cannot_be_applied_leaves_no_trace(llama, tmp_path):
+    base = folders.load_model(llama, dtype=torch.bfloat16, device="cpu")
+    tuned = adapters.inject(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
+    for name, p in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    adapters.save_adapter(tuned, tmp_path / "a")
+    state = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    last = sorted(state)[-1].rpartition(".lora_")[0].rpartition(".")[0]
+    state |= {f"{last}.lora_{part}.weight": torch.ones(4, 4) for part in "AB"}
+    save_file(state, tmp_path / "a" / "adapter_model.safetensors")
+    how = replace(GREEDY, dtype="bfloat16")
+    expected = go(llama, requests(), how)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="no linear layer"):
+            go(llama, requests(), how, adapter=tmp_path / "a", adapter_key="a")
+        assert go(llama, requests(), how) == expected

@@ -19,10 +19,11 @@ from offmodel.core.errors import OffmodelError, OutOfMemory, RecipeError
 from offmodel.engines import adapters, norms
 from offmodel.engines.bank import Bank, numbers
 from offmodel.engines.batches import Limit
+from offmodel.engines.captures import is_memory
 from offmodel.engines.cohort_pass import Entry, passes_of, summed_losses
 from offmodel.engines.forward import Body, Reference, weights_of
 from offmodel.engines.graphs import RANKS, Graphs, serves, wanted
-from offmodel.engines.loop import first_limit, is_memory, settle_in, usable
+from offmodel.engines.loop import first_limit, settle_in, usable
 from offmodel.engines.memory import available_bytes
 from offmodel.engines.preparation import prepare_frozen
 from offmodel.engines.rendering import Example

@@ -34,15 +34,17 @@ def cross_entropy_in_place(logits_NV: Tensor, ids_N: Tensor) -> Tensor:
     n, v = logits_NV.shape
     losses_N = torch.zeros(n, dtype=torch.float32, device=logits_NV.device)
     kernel: Any = import_module("liger_kernel.ops.cross_entropy").liger_cross_entropy_kernel
-    kernel[(n,)](
-        X_ptr=logits_NV, X_stride=logits_NV.stride(0), Y_ptr=ids_N, Y_stride=1, weight_ptr=None, loss_ptr=losses_N,
-        z_loss_ptr=None, loss_stride=1, token_accuracy_ptr=None, token_accuracy_stride=0, predicted_tokens_ptr=None,
-        predicted_tokens_stride=0, n_cols=v, n_non_ignore=n, sum_non_ignore_weight=n, weight_sum=0.0,
-        ignore_index=_IGNORED, lse_square_scale=0.0, label_smoothing=0.0, reduction="none", softcap=None,
-        RETURN_Z_LOSS=False, RETURN_TOKEN_ACCURACY=False, RETURN_PREDICTED_TOKENS=False,
-        BLOCK_SIZE=min(_BLOCK, triton.next_power_of_2(v)), HAS_WEIGHT=False, HAS_SOFTCAPPING=False,
-        HAS_GRADIENTS=True, num_warps=_WARPS,
-    )  # fmt: skip
+    # Triton launches on the current device, whichever the tensors are on. Counts are read for means alone.
+    with torch.cuda.device(logits_NV.device):
+        kernel[(n,)](
+            X_ptr=logits_NV, X_stride=logits_NV.stride(0), Y_ptr=ids_N, Y_stride=1, weight_ptr=None, loss_ptr=losses_N,
+            z_loss_ptr=None, loss_stride=1, token_accuracy_ptr=None, token_accuracy_stride=0,
+            predicted_tokens_ptr=None, predicted_tokens_stride=0, n_cols=v, n_non_ignore=1, sum_non_ignore_weight=1,
+            weight_sum=0.0, ignore_index=_IGNORED, lse_square_scale=0.0, label_smoothing=0.0, reduction="none",
+            softcap=None, RETURN_Z_LOSS=False, RETURN_TOKEN_ACCURACY=False, RETURN_PREDICTED_TOKENS=False,
+            BLOCK_SIZE=min(_BLOCK, triton.next_power_of_2(v)), HAS_WEIGHT=False, HAS_SOFTCAPPING=False,
+            HAS_GRADIENTS=True, num_warps=_WARPS,
+        )  # fmt: skip
     return losses_N
 
 

@@ -6,11 +6,9 @@ from then on. Without a GPU the same padded passes run as they are. This module 
 Invariant: what a replay adds to gradients and losses is what the plain pass adds.
 """
 
-import gc
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor
 from offmodel.engines.bank import Bank
 from offmodel.engines.batches import Limit
 from offmodel.engines.buckets import Shape, split_evenly
+from offmodel.engines.captures import captured, is_memory
 from offmodel.engines.forward import Body
 from offmodel.engines.stage import Stage, grouped_works
 from offmodel.engines.static_pass import StaticPass, need_of
@@ -112,7 +111,8 @@ class Graphs:
     def facts(self) -> Facts:
         """One line for a record."""
         done = f"{self._captured} captured in {self._seconds:.1f} s, {self._replayed} replays, {self._plain} plain"
-        return {"graphs": done if self.off is None else f"off, {self.off} ({done})"}
+        loss = ", fused loss" if any(p.fused for p, _ in self._passes.values()) else ""
+        return {"graphs": f"{done}{loss}" if self.off is None else f"off, {self.off} ({done})"}
 
     def _pass(self, part: list["Entry"], scales: Sequence[float], factors: Sequence[Mapping[str, float]]) -> None:
         need = need_of(part)
@@ -157,33 +157,19 @@ class Graphs:
         torch.cuda.synchronize(self._body.device)
         # What the plain pass left unused would be held beside the graph's own memory.
         torch.cuda.empty_cache()
-        here = torch.cuda.current_stream(self._body.device)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         self._aside = self._aside or torch.cuda.Stream(self._body.device)
-        graph = torch.cuda.CUDAGraph()
-        self._aside.wait_stream(here)
-        collecting = gc.isenabled()
-        gc.disable()  # what is freed in the middle of a capture can break it
+        failed: RuntimeError | None = None
         try:
-            with torch.cuda.stream(self._aside):
-                try:
-                    # Not torch.cuda.graph(), which collects garbage each time.
-                    graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-                    one.run()
-                    graph.capture_end()
-                except RuntimeError as error:
-                    with suppress(RuntimeError):
-                        graph.capture_end()
-                    del graph
-                    if isinstance(error, torch.OutOfMemoryError):
-                        self._make_room()
-                    else:
-                        self._give_up(f"a capture failed: {_first_line(error)}")
-                    return
-        finally:
-            if collecting:
-                gc.enable()
-        here.wait_stream(self._aside)
+            graph = captured(one.run, pool=self._pool, stream=self._aside, device=self._body.device)
+        except RuntimeError as error:
+            failed, graph = error.with_traceback(None), None  # else its frames would hold what the pass made
+        if failed is not None:
+            if is_memory(failed):
+                self._make_room()
+            else:
+                self._give_up(f"a capture failed: {_first_line(failed)}")
+            return
         self._passes[one.shape] = (one, graph)
         self._captured += 1
         self._seconds += time.monotonic() - began

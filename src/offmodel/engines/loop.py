@@ -23,6 +23,7 @@ from torch import Tensor
 from offmodel.core.errors import DataError, OutOfMemory, RecipeError
 from offmodel.engines.balance import balance_for
 from offmodel.engines.batches import Limit, batch_indices, keep_short, micro_batches
+from offmodel.engines.captures import is_memory
 from offmodel.engines.forward import Trainee, count_choices, forward_loss, weights_of
 from offmodel.engines.ledger import Pending, sum_of
 from offmodel.engines.losses import Term, terms_of
@@ -217,11 +218,6 @@ def found_state(scratch: Path, key: str, checkpoints: tuple[int, ...]) -> State 
         shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
         return None
     return found
-
-
-def is_memory(error: RuntimeError) -> bool:
-    """Whether an error means that memory ran out."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _smaller(limit: Limit, batch: list[Example], trainee: Trainee) -> Limit:

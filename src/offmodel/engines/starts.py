@@ -2,7 +2,8 @@
 
 PEFT takes seconds to put an adapter into a model and out again; a cohort has dozens of members. The first start is
 PEFT's own, and what is drawn here is compared with it, bit for bit; where they differ, PEFT goes on doing it. This
-module refuses to know training. Invariant: a start is what `adapters.start_of` gives.
+module refuses to know training. Invariant: a start is what `adapters.start_of` gives, but that the config of an adapter
+written by another version of PEFT keeps that version's keys.
 """
 
 import math
@@ -26,6 +27,7 @@ class _Known:
 
     names: list[str]
     config: str
+    dtype: torch.dtype
     like: list[Tensor] | None
 
 
@@ -60,7 +62,7 @@ class Starts:
         names, config, tensors = first
         paired = all(".lora_A." in a and ".lora_B." in b for a, b in zip(names[::2], names[1::2], strict=True))
         same = paired and all(torch.equal(a, b) for a, b in zip(self._drawn(tensors, seed), tensors, strict=True))
-        return _Known(names, config, tensors if same else None)
+        return _Known(names, config, tensors[0].dtype, tensors if same else None)
 
     def _drawn(self, like: list[Tensor], seed: int) -> list[Tensor]:
         """What PEFT draws: each layer's A and B as linear layers start, then A once more, and B of zeros."""
@@ -85,4 +87,4 @@ class Starts:
         if set(state) != set(known.names):
             return adapters.start_of(self._base, adapter, sft)
         config = adapters.plain_config(adapters.read_config(adapter))
-        return known.names, config, [state[name] for name in known.names]
+        return known.names, config, [state[name].to(known.dtype) for name in known.names]

@@ -59,7 +59,7 @@ class StaticPass:
         self._body, self._bank, self._stage, self._sums_C = body, bank, stage, sums_C
         self.shape, self.longest = shape, min(longest, shape.tokens)
         head = body.head
-        self._fused = head.softcap is None and fused_loss.works(body.device, head.weight_VD.dtype, len(head.weight_VD))
+        self.fused = head.softcap is None and fused_loss.works(body.device, head.weight_VD.dtype, len(head.weight_VD))
         self._sizes = {
             "ids": shape.tokens,
             "positions": shape.tokens,
@@ -142,11 +142,11 @@ class StaticPass:
 
     def _slopes(self, hidden_ND: Tensor) -> Tensor:
         """The loss's gradient by the hidden states; a piece's logits are gone before the next piece's come."""
-        chunk = chunk_of(self._body) * (_FUSED_CHUNKS if self._fused else 1)
+        chunk = chunk_of(self._body) * (_FUSED_CHUNKS if self.fused else 1)
         slopes_ND = torch.empty_like(hidden_ND)
         for start in range(0, hidden_ND.shape[0], chunk):
             cut = slice(start, min(start + chunk, hidden_ND.shape[0]))
-            piece = self._fused_piece if self._fused else self._plain_piece
+            piece = self._fused_piece if self.fused else self._plain_piece
             loss_N, slopes_ND[cut] = piece(hidden_ND[cut], cut)
             self._sums_C.index_add_(0, self._integer["bins"][cut], loss_N)
         return slopes_ND

@@ -9,15 +9,14 @@ reads. All that a step reads and writes has one address for the decoder's life. 
 Invariant: a replayed step does to the busy slots what the plain step does.
 """
 
-import gc
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from offmodel.engines.captures import captured, is_memory
 from offmodel.engines.sampling.draws import pick
 from offmodel.engines.sampling.slots import Slots
 
@@ -63,6 +62,8 @@ class Decoder:
         self.made_S = torch.zeros(slots, dtype=torch.int64, device=device)
         self._graphs: dict[tuple[int, int, float], Any] = {}
         self._pool: Any = None
+        self._aside: Any = None
+        self._failures = 0
 
     def prefill(self, first: int, ids_RT: np.ndarray, lengths: np.ndarray, draws_RN: np.ndarray, temperature: float):
         """Write prompts, padded on the right, into the slots from `first` on, and pick each one's first token."""
@@ -127,29 +128,16 @@ class Decoder:
 
     def _capture(self, key: tuple[int, int, float]) -> None:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        graph, aside = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
-        aside.wait_stream(torch.cuda.current_stream(self.device))
-        collecting = gc.isenabled()
-        gc.disable()  # an older decoder's graphs, freed in the middle of a capture, would break it
+        self._aside = self._aside or torch.cuda.Stream(self.device)
         try:
-            with torch.cuda.stream(aside):
-                # Not torch.cuda.graph(), which collects garbage and empties the cache: 0.3 s where this takes 0.1.
-                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-                try:
-                    self._forward(*key)
-                    graph.capture_end()
-                except RuntimeError as error:
-                    # Else the stream would go on capturing, and nothing could be freed any more.
-                    with suppress(RuntimeError):
-                        graph.capture_end()
-                    if isinstance(error, torch.OutOfMemoryError):
-                        raise
-                    # A model that looks at its own values (a mixture that asks which experts are wanted) refuses.
-                    self.graphed = False
-                    self.drop_graphs()
-                    return
-        finally:
-            if collecting:
-                gc.enable()
-        torch.cuda.current_stream(self.device).wait_stream(aside)
-        self._graphs[key] = graph
+            graph = captured(lambda: self._forward(*key), pool=self._pool, stream=self._aside, device=self.device)
+        except RuntimeError as error:
+            # Out of memory: once, the graphs so far make room. Else a model that looks at its own values (a mixture
+            # that asks which experts are wanted) refuses.
+            self._failures += 1
+            self.graphed = is_memory(error) and self._failures == 1
+        else:
+            self._graphs[key] = graph
+            return
+        self.drop_graphs()
+        torch.cuda.empty_cache()

@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from offmodel.core.errors import ModelError
+from offmodel.core.errors import ModelError, OffmodelError
 from offmodel.engines import adapters, folders, norms
 from offmodel.engines.losses import Head
 from offmodel.engines.rendering import Renderer
@@ -68,6 +68,8 @@ class Loaded:
 
 
 _LAST: list[Loaded] = []
+# Of a model whose adapter is being exchanged: whatever fails then, it answers for no adapter and not for none.
+_NEITHER = ""
 
 
 def obtain(
@@ -86,6 +88,7 @@ def obtain(
         _LAST.append(_load(model, key))
     loaded = _LAST[0]
     if loaded.adapter_key != adapter_key:
+        loaded.adapter_key = _NEITHER
         _swap(loaded, adapter)
         loaded.adapter_key = adapter_key
     return loaded
@@ -94,20 +97,35 @@ def obtain(
 @torch.no_grad()
 def _written_over(loaded: Loaded, model: Path, key: tuple[str, str, str]) -> bool:
     """Write another model of the same shape over the one in memory, whose captured graphs stay; False if it differs."""
-    if loaded.key[1:] != key[1:] or loaded.shape != _shape_of(model):
+    if loaded.key[1:] != key[1:]:
         return False
-    renderer = Renderer.from_folder(model)
-    files = [safe_open(file, "pt", loaded.device) for file in sorted(Path(model).glob("*.safetensors"))]
-    shapes = {name: tuple(f.get_slice(name).get_shape()) for f in files for name in f.keys()}  # noqa: SIM118 -- no mapping
-    same = shapes == {name: tuple(weight.shape) for name, weight in loaded.weights.items()}
-    if not same or renderer.stop_ids != loaded.renderer.stop_ids:
+    try:
+        renderer, files = Renderer.from_folder(model), _files_of(model, loaded.device)
+        shapes = {name: tuple(f.get_slice(name).get_shape()) for name, f in files.items()}
+        same = _shape_of(model) == loaded.shape and renderer.stop_ids == loaded.renderer.stop_ids
+    except (OSError, ValueError, SafetensorError, OffmodelError):
+        return False  # loading it says what is wrong
+    if not same or shapes != {name: tuple(weight.shape) for name, weight in loaded.weights.items()}:
         return False
+    # Half written, it must answer for neither.
+    _LAST.clear()
     _swap(loaded, None)
-    for f in files:
-        for name in f.keys():  # noqa: SIM118 -- no mapping
-            loaded.weights[name].copy_(f.get_tensor(name))
+    for name, file in files.items():
+        loaded.weights[name].copy_(file.get_tensor(name))
     loaded.key, loaded.adapter_key, loaded.renderer = key, None, renderer
+    _LAST.append(loaded)
     return True
+
+
+def _files_of(model: Path, device: str) -> dict[str, Any]:
+    """By tensor, the open file that holds it: those of the index, or the one that transformers would read."""
+    index = Path(model) / "model.safetensors.index.json"
+    named = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
+    files = {name: safe_open(Path(model) / name, "pt", device) for name in set(named.values())}
+    if named:
+        return {tensor: files[file] for tensor, file in named.items()}
+    whole = safe_open(Path(model) / "model.safetensors", "pt", device)
+    return dict.fromkeys(whole.keys(), whole)
 
 
 def _shape_of(model: Path) -> str:
@@ -126,7 +144,7 @@ def _swap(loaded: Loaded, adapter: Path | None) -> None:
         return
     if loaded.inside is not None:
         loaded.inside.take_out()
-    loaded.inside, loaded.adapter_key = None, None
+    loaded.inside = None
     if loaded.decoder is not None:
         loaded.decoder.drop_graphs()
     if adapter is not None:
@@ -237,10 +255,13 @@ class Inside:
             undo()
 
     def silence(self) -> bool:
-        """Make the updates beside their layers zero; False if they were merged."""
+        """Make the updates beside their layers zero; False if some were merged."""
+        if not self.beside or len(self.beside) != len(self.undone):
+            return False
         for update in self.beside.values():
+            update.a_DR.zero_()  # too: half-precision products may be infinite
             update.b_RD.zero_()
-        return bool(self.beside)
+        return True
 
     def overwrite(self, adapter: Path) -> bool:
         """Write another adapter of the same shapes over this one; False if it has others."""
@@ -261,8 +282,12 @@ def put_in(model: Any, adapter: Path) -> Inside:
     float32 weights are merged. 16-bit weights keep the update beside them: merging would round small updates away.
     """
     inside = Inside([], {})
-    for name, (a_RD, b_DR) in _updates(adapter).items():
-        _apply(model, name, a_RD, b_DR, inside)
+    try:
+        for name, (a_RD, b_DR) in _updates(adapter).items():
+            _apply(model, name, a_RD, b_DR, inside)
+    except BaseException:
+        inside.take_out()
+        raise
     return inside
 
 

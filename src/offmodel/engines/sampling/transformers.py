@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from offmodel.core.errors import ModelError, OutOfMemory
+from offmodel.engines.captures import is_memory
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Generation, Request, Sampling
 from offmodel.engines.sampling.decoder import Decoder
@@ -48,25 +49,29 @@ def complete(
         torch.set_num_threads(runtime.threads)
     loaded = obtain(model, model_key, adapter, adapter_key, sampling.dtype, runtime.device)
     _check_requests(requests, loaded)
-    slots = runtime.micro_batch
-    while True:
+    slots, finished = runtime.micro_batch, dict[int, _Row]()
+    while len(finished) < len(requests):
         decoder = _decoder(loaded, requests, slots)
         slots = min(slots or decoder.slots, decoder.slots, len(requests))
         try:
-            rows = _Batch(loaded, decoder, requests, sampling, slots).run(progress)
-            break
-        except torch.OutOfMemoryError:
+            _Batch(loaded, decoder, requests, sampling, slots, finished).run(progress)
+        except RuntimeError as error:
+            if not is_memory(error):
+                raise
             if slots == 1:
                 raise OutOfMemory(
                     "Not even one sequence fits into the device's memory for sampling; lower max_new_tokens."
                 ) from None
-        slots = max(1, slots // 2)
-        loaded.decoder = None
+            slots = max(1, slots // 2)
+        else:
+            break
+        # Only now: inside `except`, the error's frames would still hold what did not fit.
+        loaded.decoder = decoder = None
         torch.cuda.empty_cache()
     if runtime.device == "cpu":
         # A cache of another size could mean other bits; on a GPU it is worth keeping, with its graphs.
         loaded.decoder = None
-    return _generations(rows, loaded.renderer)
+    return _generations([finished[i] for i in range(len(requests))], loaded.renderer)
 
 
 def _check_requests(requests: Sequence[Request], loaded: Loaded) -> None:
@@ -119,24 +124,33 @@ class _Row:
 
 
 class _Batch:
-    """The decoding of one call: slots in front are busy, `owner[s]` says with which request."""
+    """The decoding of what is not finished yet: slots in front are busy, `owner[s]` says with which request."""
 
-    def __init__(self, loaded: Loaded, decoder: Decoder, requests: Sequence[Request], sampling: Sampling, slots: int):
+    def __init__(
+        self,
+        loaded: Loaded,
+        decoder: Decoder,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        slots: int,
+        finished: dict[int, _Row],
+    ):
         kind = loaded.device.split(":")[0]
         self.decoder, self.requests, self.temperature = decoder, requests, sampling.temperature
         self.look, self.slots, self.prompt_tokens = _LOOK[kind], slots, _PROMPT_TOKENS[kind]
         self.stops = set(loaded.renderer.stop_ids)
-        self.waiting = sorted(range(len(requests)), key=lambda i: -len(requests[i].ids))
+        left = (i for i in range(len(requests)) if i not in finished)
+        self.waiting = sorted(left, key=lambda i: -len(requests[i].ids))
         self.seeds = request_seeds([r.ids for r in requests], sampling.seed)
         self.owner: list[int] = []
-        self.finished: dict[int, _Row] = {}
+        self.finished = finished
         # What the decoder knows too, here so that no step has to ask it.
         self.lengths = np.zeros(slots, dtype=np.int64)
         self.made = np.zeros(slots, dtype=np.int64)
 
     @torch.inference_mode()
-    def run(self, progress: Progress) -> list[_Row]:
-        """All requests' rows, in order."""
+    def run(self, progress: Progress) -> None:
+        """Finish all requests."""
         while self.owner or self.waiting:
             self._admit()
             for _ in range(self.look):
@@ -146,7 +160,6 @@ class _Batch:
             if self._harvest():
                 done, of = len(self.finished), len(self.requests)
                 progress(done / of, f"{done} of {of} sampled")
-        return [self.finished[i] for i in range(len(self.requests))]
 
     def _admit(self) -> None:
         """Write waiting prompts into free slots, once a quarter of the slots is free or nothing else runs."""

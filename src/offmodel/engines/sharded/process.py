@@ -19,8 +19,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from offmodel.core.errors import OutOfMemory
 from offmodel.engines import attention, folders, optimizers
 from offmodel.engines.batches import Limit
+from offmodel.engines.captures import is_memory
 from offmodel.engines.forward import weights_of
-from offmodel.engines.loop import is_memory, key_of, usable
+from offmodel.engines.loop import key_of, usable
 from offmodel.engines.outcome import counts_of, facts_of
 from offmodel.engines.preparation import check_head, check_routers, settle_layout
 from offmodel.engines.rendering import Example
