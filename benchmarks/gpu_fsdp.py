@@ -27,10 +27,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Mo
 
 from offmodel import pocket
 from offmodel.core.errors import OffmodelError
+from offmodel.engines.batches import batch_indices
 from offmodel.engines.footprint import GIB, shape_of, training_memory
 from offmodel.engines.objective import CROSS_ENTROPY
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Lora, Sft, train
+from offmodel.engines.sharded.split import deal
 from offmodel.store.recipe import Runtime
 
 SFT = Sft(
@@ -80,6 +82,15 @@ def rows(n: int, vocabulary: int, mean: int) -> list[Example]:
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(np.log(mean), 0.5, n), 8, 2048).astype(int)
     return [Example(rng.integers(0, vocabulary, t).astype(np.int32), np.arange(t) >= t // 2) for t in lengths]
+
+
+def largest_pass(sft: Sft, gpus: int, *, mean: int) -> int:
+    """Tokens of the largest forward pass on a GPU, where each step is one pass."""
+    lengths = np.array([len(e.ids) for e in rows(64, 1000, mean)])
+    steps = [
+        lengths[batch_indices(64, batch_size=sft.batch_size, seed=sft.seed, step=step)] for step in range(sft.steps)
+    ]
+    return max(int(step[share].sum()) for step in steps for share in deal(step.tolist(), gpus))
 
 
 def go(folder: Path, sft: Sft, device: str, gpus: int, *, mean: int, scratch: Path | None = None, **options: Any):
@@ -141,8 +152,9 @@ def large(root: Path, device: str, gpus: int, toy: bool) -> dict[str, Any]:
     sft = replace(SFT, steps=3 if toy else 8, checkpoints=())
     found = {}
     for recompute in (True, False):
-        planned = training_memory(shape, sft, processes=gpus, recompute=recompute, pass_tokens=16 * 190 // gpus)
-        about: dict[str, Any] = {"planned_gib": round(planned.total / GIB, 1)}
+        most = largest_pass(sft, gpus, mean=40 if toy else 190)
+        planned = training_memory(shape, sft, processes=gpus, recompute=recompute, pass_tokens=most)
+        about: dict[str, Any] = {"planned_peak_gib": round(planned.peak / GIB, 2)}
         try:
             facts, _ = go(folder, sft, device, gpus, mean=40 if toy else 190, recompute=recompute)
             about |= {k: facts.get(k) for k in ("tokens_per_second", "peak_memory_gib", "micro_batch_halved_to")}

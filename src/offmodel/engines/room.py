@@ -35,7 +35,7 @@ def check_room(model: Path, sft: Sft, runtime: Runtime, *, memory: float | None 
 
     def least(n: int) -> float:
         needed = training_memory(shape, sft, processes=n, recompute=True, pass_tokens=0)
-        return needed.state + needed.gathered
+        return max(needed.state, needed.state - needed.gradients + needed.gathered)
 
     if least(processes) <= memory:
         return

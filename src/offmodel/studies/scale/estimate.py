@@ -1,19 +1,21 @@
 """What a study costs on a machine, by kind of step, and whether each step fits.
 
-Seconds come from floating-point operations, bytes and the launches that bind small models, with the factors of
-`calibration.json`. This module refuses to know recipes beyond their work. Invariant: a step that fits on no part of the
-machine is refused, and the refusal says what would hold it.
+Seconds come from `speed`, bytes from `engines.footprint`. This module refuses to know recipes beyond their work.
+Invariant: a step that fits on no part of the machine is refused, and the refusal says what would hold it.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from offmodel.core.errors import RecipeError
+from offmodel.engines import lone
 from offmodel.engines.footprint import GIB, PASS_TOKENS, Shape, sampling_memory, training_memory
-from offmodel.store.recipe import Recipe
+from offmodel.store.recipe import Recipe, Runtime
 from offmodel.studies.scale import machines
 from offmodel.studies.scale.machines import Machine, calibration
+from offmodel.studies.scale.speed import step_seconds, token_seconds
 from offmodel.studies.scale.work import Drawing, Fetching, Training, Work, work_of
 
 _FEWEST_ROWS = 8  # sampled at once; fewer would make a GPU wait for its memory
@@ -178,35 +180,45 @@ def _fitting(work: Training | Drawing, machine: Machine) -> Step | None:
 
 def _training(work: Training, machine: Machine, gpus: int, recompute: bool) -> Step:
     shape, sft, fitted, assumed = work.shape, work.sft, calibration()["fitted"], calibration()["assumed"]
-    mode = "full" if sft.lora is None else "lora"
+    trained = "full" if sft.lora is None else "lora"
     own = work.tokens / gpus
-    passes = math.ceil(own / PASS_TOKENS)
-    each = min(own / passes, PASS_TOKENS)
-    # Forward 2, backward 4 operations a parameter and token; frozen weights need no gradient of their own.
-    operations = (6 if mode == "full" else 4) + (2 if recompute else 0)
-    speed = machine.operations * _share(shape)
-    computing = operations * shape.active * own / speed + shape.layers * passes * fitted["launch"][mode]
-    # Weights are gathered twice a pass in bfloat16; gradients of trained ones are summed in float32.
-    moved = passes * shape.parameters * (8 if mode == "full" else 4) if gpus > 1 else 0
-    stepping = sft.steps * max(computing, moved / assumed["link_bytes_a_second"])
+    # Lengths vary by half of their mean: of n sequences, the largest batch is two deviations above the mean one.
+    largest = own * (1 + (sft.batch_size / gpus) ** -0.5)
+    seconds = step_seconds(
+        machine,
+        shape,
+        trained,
+        gpus=gpus,
+        tokens=own,
+        passes=math.ceil(own / PASS_TOKENS),
+        recompute=recompute,
+        captured=_captured(work, gpus),
+    )
+    memory = training_memory(
+        shape,
+        sft,
+        processes=gpus,
+        recompute=recompute,
+        pass_tokens=round(min(largest, PASS_TOKENS)),
+        passes=math.ceil(largest / PASS_TOKENS),
+    )
+    stepping = sft.steps * seconds + (fitted["first_seconds_sharded"] if gpus > 1 else 0)
     loading = (2.0 * shape.parameters + work.bytes) / assumed["disk_bytes_a_second"]
-    start = assumed["start_seconds"]["sharded" if gpus > 1 else mode]
-    memory = training_memory(shape, sft, processes=gpus, recompute=recompute, pass_tokens=round(each))
+    start = assumed["start_seconds"]["sharded" if gpus > 1 else trained]
     return Step(
         seconds=stepping + loading + start, gpus=gpus, memory=memory.total, recompute=recompute, disk=work.bytes
     )
 
 
-def _share(shape: Shape) -> float:
-    shares = calibration()["assumed"]["share_of_peak"]
-    small = calibration()["fitted"]["share_of_peak_measured"]
-    if shape.parameters < 1e9:
-        return small
-    return shares["mixture" if shape.feed_active < shape.feed else "dense"]
+def _captured(work: Training, gpus: int) -> bool:
+    """Whether passes are captured; of mixtures that has not been seen."""
+    if work.shape.feed_active < work.shape.feed:
+        return False
+    return lone.fits(Path(), work.sft, Runtime(device="cuda", processes=gpus), "auto", None)
 
 
 def _drawing(work: Drawing, machine: Machine) -> Step:
-    shape, fitted, assumed = work.shape, calibration()["fitted"], calibration()["assumed"]
+    shape, assumed = work.shape, calibration()["assumed"]
     sampler = "vllm" if "vllm" in work.sampler else "transformers"
     # vLLM gives memory to a row as it grows, the other sampler at once for the longest answer.
     length = work.tokens + assumed["prompt_tokens"] if sampler == "vllm" else work.longest
@@ -214,13 +226,11 @@ def _drawing(work: Drawing, machine: Machine) -> Step:
     weights = sampling_memory(shape)
     spare = machine.usable - weights
     slots = max(_FEWEST_ROWS, min(_MOST_ROWS, work.rows, int(spare / row))) if work.rows else _FEWEST_ROWS
-    launched = shape.layers * fitted["launch_a_token"][sampler]
-    # With this many rows every expert is asked, so all weights are read for each token of the batch.
-    read = 2.0 * shape.parameters + slots * row / 2
-    moving = read / (machine.bandwidth * assumed["share_of_bandwidth"])
-    computing = 2 * shape.active * slots / (machine.operations * _share(shape))
     rounds = math.ceil(work.rows / slots)
-    seconds = rounds * work.tokens * max(launched, moving, computing)
+    # Whether our own sampler's steps of a mixture can be captured has not been seen.
+    way = f"{sampler}, plain" if sampler == "transformers" and shape.feed_active < shape.feed else sampler
+    mean = assumed["prompt_tokens"] + work.tokens / 2
+    seconds = rounds * work.tokens * token_seconds(machine, shape, way, rows=slots, length=mean)
     seconds += 2.0 * shape.parameters / assumed["disk_bytes_a_second"]
     memory = weights + min(slots, max(work.rows, 1)) * row
     return Step(seconds=seconds, gpus=1, memory=memory, recompute=False, disk=work.bytes)
