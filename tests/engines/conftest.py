@@ -8,6 +8,8 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -113,3 +115,14 @@ BASE = Sft(
     objective=CROSS_ENTROPY,
 )  # fmt: skip
 LORA = Lora(rank=4, alpha=8, targets="all-linear")
+
+
+@pytest.fixture(scope="session")
+def gemma(tmp_path_factory):
+    torch.manual_seed(3)
+    config = Gemma3TextConfig(
+        vocab_size=272, hidden_size=32, num_attention_heads=4, num_key_value_heads=1, head_dim=8, intermediate_size=64,
+        num_hidden_layers=3, sliding_window=8, max_position_embeddings=512, initializer_range=0.3,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    )  # fmt: skip
+    return save(Gemma3ForCausalLM(config), tmp_path_factory.mktemp("models") / "gemma")

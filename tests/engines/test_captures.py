@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from offmodel.engines import captures
+from offmodel.engines.graphs import wanted
+from offmodel.store.recipe import Runtime
 
 
 class Stream:
@@ -68,6 +70,18 @@ def test_what_counts_as_memory():
     assert captures.is_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
     assert captures.is_memory(RuntimeError("CUDA error: out of memory\nmore"))
     assert not captures.is_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+@pytest.mark.parametrize(
+    ("graphs", "said", "device", "expected"),
+    [("auto", None, "cuda", True), ("auto", None, "cpu", False), ("auto", "0", "cuda", False),
+     ("auto", "1", "cpu", True), ("off", "1", "cuda", False), ("on", "0", "cpu", True)],
+)  # fmt: skip
+def test_passes_are_captured_on_a_gpu_unless_told_otherwise(monkeypatch, graphs, said, device, expected):
+    monkeypatch.delenv("OFFMODEL_GRAPHS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OFFMODEL_GRAPHS", said)
+    assert wanted(Runtime(device=device, graphs=graphs)) is expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 
 from offmodel.core.errors import NonFiniteLoss
-from offmodel.engines import adapters, attention, cohort, fused_loss, graphs, stage, static_pass
+from offmodel.engines import adapters, attention, cohort, stage, static_pass
 from offmodel.engines.bank import Bank
 from offmodel.engines.batches import Limit
 from offmodel.engines.cohort_pass import Entry, summed_losses
 from offmodel.engines.forward import Reference
-from offmodel.engines.graphs import Graphs, wanted
+from offmodel.engines.graphs import Graphs
 from offmodel.engines.preparation import prepare_frozen
 from offmodel.engines.sft import Lora
 from offmodel.store.recipe import Runtime
-from tests.engines.conftest import LORA, examples
+from tests.engines.conftest import examples
 from tests.engines.test_cohort import MEMBERS, PLAIN, alone, equal, member
 from tests.engines.test_sft import go
 
@@ -334,45 +334,3 @@ def test_memory_that_runs_out_beside_graphs_drops_them_first(llama, tmp_path, mo
     assert facts[0]["micro_batch_halved_to"]
     for i in range(2):
         assert equal(members[i].out, alone(llama, tmp_path, settings, i, layout="packed")[0], 1e-10), i
-
-
-def test_it_is_asked_for_or_off(monkeypatch):
-    assert not graphs.wanted(Runtime())
-    monkeypatch.setenv("OFFMODEL_GRAPHS", "1")
-    assert graphs.wanted(Runtime())
-    assert LORA.rank % graphs.RANKS
-
-
-def test_the_fused_loss_is_weighted_as_the_plain_one(llama, monkeypatch):
-    """A stand-in for the kernel: what a pass makes of its values and of the gradient in the logits' place."""
-
-    def in_place(logits_NV, ids_N):
-        losses_N = F.cross_entropy(logits_NV, ids_N, reduction="none")
-        slopes_NV = torch.softmax(logits_NV, -1)
-        slopes_NV[torch.arange(len(ids_N)), ids_N] -= 1
-        logits_NV.copy_(slopes_NV)
-        return losses_N
-
-    monkeypatch.setattr(fused_loss, "works", lambda *_: True)
-    monkeypatch.setattr(fused_loss, "cross_entropy_in_place", in_place)
-    monkeypatch.setattr(static_pass, "chunk_of", lambda body: 3)
-    body, bank = made(llama, "float64")
-    plain, fused = both(body, bank, (4, 0, 3, 2), tokens=60)
-    assert torch.allclose(plain[0], fused[0], rtol=0, atol=1e-12)
-    assert torch.allclose(plain[1], fused[1], rtol=0, atol=1e-12)
-
-
-def test_only_a_gpu_has_the_fused_loss():
-    assert not fused_loss.works("cpu", torch.bfloat16, 100)
-
-
-@pytest.mark.parametrize(
-    ("graphs", "said", "device", "expected"),
-    [("auto", None, "cuda", True), ("auto", None, "cpu", False), ("auto", "0", "cuda", False),
-     ("auto", "1", "cpu", True), ("off", "1", "cuda", False), ("on", "0", "cpu", True)],
-)  # fmt: skip
-def test_passes_are_captured_on_a_gpu_unless_told_otherwise(monkeypatch, graphs, said, device, expected):
-    monkeypatch.delenv("OFFMODEL_GRAPHS", raising=False)
-    if said is not None:
-        monkeypatch.setenv("OFFMODEL_GRAPHS", said)
-    assert wanted(Runtime(device=device, graphs=graphs)) is expected

@@ -14,10 +14,8 @@ from toy_recipes import Cohort, Company, Environment, Failing, Grading, Number, 
 from toy_study import targets
 
 from offmodel.core.errors import GateError, NonFiniteLoss, RecipeError, RunError
-from offmodel.flow import devices
 from offmodel.flow.graph import closure
 from offmodel.flow.runner import Ran, run
-from offmodel.flow.team import Processes
 from offmodel.store.artifacts import Store
 from offmodel.store.locks import try_lock
 from offmodel.store.maintenance import evict
@@ -86,45 +84,6 @@ def test_workers_are_light_and_have_their_threads(tmp_path: Path) -> None:
     assert all(f["threads"] == "3" for f in facts)
     assert len({f["pid"] for f in facts}) <= 2
     assert os.getpid() not in {f["pid"] for f in facts}
-
-
-@pytest.mark.parametrize(
-    ("device", "workers", "processes", "expected"),
-    [("cuda", 2, 1, {"3", "5"}), ("cuda", 3, 1, {"3", "5"}), ("cuda", 1, 1, {"3,5"}), ("cuda:1", 2, 1, {"3,5"}),
-     ("cuda", 2, 2, {"3,5"}), ("cpu", 2, 1, {"3,5"})],
-)  # fmt: skip
-def test_workers_are_dealt_out_to_gpus(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, workers: int, processes: int, expected: set[str]
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
-    runtime = Runtime(device=device, processes=processes)
-    ran = run([Environment(seed=i) for i in range(8)], store=Store(tmp_path), runtime=runtime, workers=workers)
-    assert {a.record["facts"]["gpus"].replace(" ", "") for a in ran.artifacts} <= expected
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3, 5"
-
-
-def test_each_gpu_gets_as_many_workers_as_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
-    team = Processes(Store(tmp_path), Runtime(device="cuda"), workers=5)
-    try:
-        hired = [team._hire() for _ in range(5)]
-        assert [m.gpu for m in hired] == ["0", "1", "2", "0", "1"]
-        hired[1].process.kill()
-        list(team._bury(hired[1]))
-        assert team._hire().gpu == "1"
-    finally:
-        team.close()
-
-
-def test_gpus_are_those_that_cuda_would_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(devices, "_NODES", tmp_path)
-    assert devices.gpus() == ()
-    for name in ("nvidia1", "nvidia0", "nvidia10", "nvidiactl", "nvidia-uvm", "sda"):
-        (tmp_path / name).touch()
-    assert devices.gpus() == ("0", "1", "10")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert devices.gpus() == ()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
