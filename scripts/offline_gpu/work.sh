@@ -11,5 +11,6 @@ while true; do
   began=$(date +%s); echo "$(date +%T) begins $name" >> /tmp/out/status
   CUDA_VISIBLE_DEVICES=$gpus timeout -k 5 "$limit" bash -c \
     "cd /tmp/w; export PYTHONPATH=/tmp/w/src:/tmp/w/benchmarks:/tmp/site; $command" > "/tmp/out/$name.log" 2>&1
-  echo "$(date +%T) ended $name rc $? $(( $(date +%s) - began )) s" >> /tmp/out/status
+  rc=$?
+  echo "$(date +%T) ended $name rc $rc $(( $(date +%s) - began )) s" >> /tmp/out/status
 done
