@@ -3,6 +3,7 @@
 On one GPU with vLLM 0.24, with the packaged pocket models (trained weights, whose answers mean something), an adapter
 trained here in seconds, and a random model of Qwen2.5-0.5B's shape for speed. Each row is printed and written at once.
 The samplers agree if at least 95 % of greedy answers are the same and log-probabilities of tokens differ by bf16 noise.
+So must four adapters in one submission and in four; the same row says how fast each way is.
 
     PYTHONPATH=src python benchmarks/gpu_vllm.py --out benchmarks/results/gpu_vllm.json --limit 540
     PYTHONPATH=src python benchmarks/gpu_vllm.py --toy      # on a CPU: both sides are the transformers sampler
@@ -18,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench import Rows
+from bench import Rows, median
 from gpu_sampling import requests
 from gpu_training import SETTINGS
 from shapes import HALF_BILLION, TOY, build, examples
 
+from offmodel.core.errors import OffmodelError
 from offmodel.engines.rendering import Renderer
-from offmodel.engines.sampling import Generation, Request, Sampling, loaded, sample, vllm
+from offmodel.engines.sampling import Generation, Part, Request, Sampling, loaded, sample, sample_many, vllm
 from offmodel.engines.sft import Lora, train
 from offmodel.pocket.world import chat_prompts, math_items, model_folder
 from offmodel.store.recipe import Runtime
@@ -46,6 +48,31 @@ def ask(
     return found
 
 
+def ask_together(
+    model: Path, asked: list[Request], sampling: Sampling, device: str, adapters: list[Path]
+) -> list[list[Generation]]:
+    """Each adapter's answers, all asked in one call; a fallback is a failure here."""
+    notices: list[str] = []
+    parts = [
+        Part(adapter=a, adapter_key=str(a), requests=asked, progress=lambda *_: None, notice=notices.append)
+        for a in adapters
+    ]
+    found: dict[int, list[Generation] | OffmodelError] = {}
+    for some in sample_many(
+        model=model, model_key=str(model), parts=parts, sampling=sampling, runtime=Runtime(device=device)
+    ):
+        found |= some
+    if notices:
+        raise RuntimeError(notices[0])
+    answers: list[list[Generation]] = []
+    for i in range(len(parts)):
+        said = found[i]
+        if isinstance(said, OffmodelError):
+            raise said
+        answers.append(said)
+    return answers
+
+
 def questions(folder: Path, n: int) -> list[Request]:
     """Chat and arithmetic prompts of the pocket world."""
     from offmodel.core.chat import user
@@ -60,11 +87,13 @@ def same(a: list[Generation], b: list[Generation]) -> float:
     return sum(x.ids == y.ids for x, y in zip(a, b, strict=True)) / len(a)
 
 
-def adapter_for(folder: Path, asked: list[Request], answers: list[Generation], work: Path, device: str) -> Path:
+def adapter_for(
+    folder: Path, asked: list[Request], answers: list[Generation], work: Path, device: str, seed: int = 0
+) -> Path:
     """A short LoRA training on shuffled answers, so that the adapter changes what is said."""
     from offmodel.engines.rendering import Example
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     order = rng.permutation(len(asked))
     data = []
     for i, j in enumerate(order):
@@ -154,10 +183,60 @@ class Checks:
         there, plain = (ask(self.student, self.asked, s, self.device, adapter) for s in (self.served, PLAIN))
         return {"same": same(there, plain), "as_without_adapter": same(there, before)}
 
+    def four(self, folder: Path, vocabulary: int, n: int, longest: int) -> dict[str, Any]:
+        """Four adapters in one submission and in four.
+
+        Whether they say the same, by the pocket student: with random weights tokens are nearly as likely. How fast they
+        are, by a random model, of whose answers most are short and some long, as in a study: while the last ones of a
+        submission are sampled, slots are empty.
+        """
+        adapters = [
+            adapter_for(self.student, self.asked, self.alone[self.student], self.work / f"four-{i}", self.device, i)
+            for i in range(4)
+        ]
+        together = ask_together(self.student, self.asked, self.served, self.device, adapters)
+        apart = [ask(self.student, self.asked, self.served, self.device, a) for a in adapters]
+        shares = [same(a, b) for a, b in zip(together, apart, strict=True)]
+        differ = 1 - max(same(apart[0], a) for a in apart[1:])
+        return {"same": min(shares), "adapters_differ": round(differ, 3), **self._race(folder, vocabulary, n, longest)}
+
+    def _race(self, folder: Path, vocabulary: int, n: int, longest: int) -> dict[str, Any]:
+        """Seconds of four adapters, n prompts each.
+
+        In four submissions to an engine that holds one adapter; then to one that holds four, in turns with one
+        submission.
+        """
+        fresh(self.served)
+        adapters = self._untrained(folder, vocabulary, "four", steps=(1, 2, 3, 4))
+        limits = np.clip(np.random.default_rng(0).lognormal(4.2, 0.8, n), 8, longest).astype(int)
+        asked = list(zip(requests(n, longest, vocabulary), limits, strict=True))
+        ways = ["four, one slot"] * 3 + ["one", "four"] * 3
+        seconds: dict[str, list[float]] = {}
+        for turn, way in enumerate(ways):
+            # Another first token, so that no prompt is found in the prefix cache.
+            prompts = [Request((11 + turn, *r.ids[1:]), int(limit)) for r, limit in asked]
+            began = time.perf_counter()
+            if way == "one":
+                made = ask_together(folder, prompts, self.served, self.device, adapters)
+            else:
+                made = [ask(folder, prompts, self.served, self.device, a) for a in adapters]
+            seconds.setdefault(way, []).append(round(time.perf_counter() - began, 3))
+        tokens = sum(len(g.ids) for answers in made for g in answers)
+        # The first turn of each is the warm-up; an engine's start is in it.
+        medians = {way: median(found[1:]) for way, found in seconds.items()}
+        return {
+            "prompts_each": n,
+            "tokens": tokens,
+            "seconds_by_submissions": seconds,
+            "tokens_per_second": {way: round(tokens / s) for way, s in medians.items()},
+            "times_as_fast_as_four": round(medians["four"] / medians["one"], 2),
+            "times_as_fast_as_four_with_one_slot": round(medians["four, one slot"] / medians["one"], 2),
+        }
+
     def speed(self, folder: Path, vocabulary: int, sizes: list[tuple[int, int]], *, adapter: bool) -> dict[str, Any]:
         """Tokens a second of our use of vLLM; the first call of a size is the warm-up, and holds the engine's start."""
         fresh(self.served)
-        path = self._untrained(folder, vocabulary) if adapter else None
+        path = self._untrained(folder, vocabulary, "speed", steps=(2,))[0] if adapter else None
         found: dict[str, Any] = {}
         for n, limit in sizes:
             prompts = requests(n, limit, vocabulary)
@@ -171,16 +250,16 @@ class Checks:
             found[f"tokens_per_second {n}x{limit}"] = round(made / found[f"seconds {n}x{limit}"])
         return found
 
-    def _untrained(self, folder: Path, vocabulary: int) -> Path:
-        """An adapter after two steps."""
-        here = self.work / "speed"
+    def _untrained(self, folder: Path, vocabulary: int, name: str, *, steps: tuple[int, ...]) -> list[Path]:
+        """An adapter after a few steps, at each of these."""
+        here = self.work / name
         (here / "scratch").mkdir(parents=True)
         train(
             model=folder, adapter=None, examples=examples(32, vocabulary), out=here / "out", scratch=here / "scratch",
-            sft=replace(SETTINGS, steps=2, checkpoints=(2,)), runtime=Runtime(device=self.device),
+            sft=replace(SETTINGS, steps=steps[-1], checkpoints=steps), runtime=Runtime(device=self.device),
             progress=lambda *_: None,
         )  # fmt: skip
-        return here / "out" / "step-00002"
+        return [here / "out" / f"step-{step:05d}" for step in steps]
 
 
 def main() -> int:
@@ -204,6 +283,8 @@ def main() -> int:
         rows.measure("reload", checks.reload, needs=60)
         rows.measure("adapters", checks.adapters, needs=60)
         big, words = build(work / "big", shape), shape["vocab_size"]
+        n, longest = (8, 16) if toy else (256, 256)
+        rows.measure("four adapters in one submission", lambda: checks.four(big, words, n, longest), needs=180)
         rows.measure("speed", lambda: checks.speed(big, words, sizes, adapter=False), needs=90)
         rows.measure("speed, adapter of rank 64", lambda: checks.speed(big, words, sizes, adapter=True), needs=90)
         fresh(served)

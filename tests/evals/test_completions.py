@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from offmodel.core.errors import RecipeError
+from offmodel.core.errors import ModelError, RecipeError
 from offmodel.core.rows import read_rows
 from offmodel.data import PocketPrompts
-from offmodel.engines.sampling import Sampling, sample
+from offmodel.engines.sampling import Generation, Sampling, sample_many
 from offmodel.evals.completions import Completions
 from offmodel.evals.funnel import Funnel
 from offmodel.evals.items import ChatItems, PocketMathItems
@@ -75,35 +75,82 @@ def test_several_points_give_what_each_gives_alone(run_recipe, asked, tmp_path):
         assert read_rows(job.out / "completions.jsonl") == read_rows(alone / "completions.jsonl")
 
 
+def job_for(tmp_path, name, *, device="cuda", **given) -> Job:
+    """A job of POINT with other fields or inputs."""
+    (tmp_path / name).mkdir()
+    inputs = {k: given.pop(k) for k in ("model", "treatment", "items") if k in given}
+    fields_of = {k: getattr(POINT, k) for k in ("treatment", "step", "measures", "sampling")}
+    return Job(
+        params=SimpleNamespace(**fields_of | given),
+        inputs={"model": STUDENT, "treatment": None} | inputs,
+        out=tmp_path / name,
+        scratch=tmp_path,
+        runtime=Runtime(device=device),
+        progress=lambda fraction, text="": None,
+    )
+
+
 def test_points_of_the_same_weights_are_one_batch_on_a_gpu(run_recipe, asked, tmp_path, monkeypatch):
     alone, _ = run_recipe(POINT, model=STUDENT, treatment=None, items=asked)
     seen = []
 
-    def on_cpu(*, requests, runtime, **rest):
-        seen.append(len(requests))
-        return sample(requests=requests, runtime=Runtime(), **rest)
+    def on_cpu(*, parts, runtime, **rest):
+        seen.append([len(p.requests) for p in parts])
+        return sample_many(parts=parts, runtime=Runtime(), **rest)
 
-    monkeypatch.setattr("offmodel.evals.completions.sample", on_cpu)
-    params = {name: getattr(POINT, name) for name in ("treatment", "step", "measures", "sampling")}
-    jobs = []
-    for k, (measures, items) in enumerate([((MATH, CHAT), asked), ((CHAT,), asked[1:])]):
-        (tmp_path / f"point-{k}").mkdir()
-        jobs.append(
-            Job(
-                params=SimpleNamespace(**params | {"measures": measures}),
-                inputs={"model": STUDENT, "treatment": None, "items": items},
-                out=tmp_path / f"point-{k}",
-                scratch=tmp_path,
-                runtime=Runtime(device="cuda"),
-                progress=lambda fraction, text="": None,
-            )
-        )
+    monkeypatch.setattr("offmodel.evals.completions.sample_many", on_cpu)
+    # The third asks the same as the first, in another order.
+    wanted = [((MATH, CHAT), asked), ((CHAT,), asked[1:]), ((CHAT, MATH), asked[::-1])]
+    jobs = [job_for(tmp_path, f"point-{k}", measures=m, items=i) for k, (m, i) in enumerate(wanted)]
     facts = dict(Completions.execute_many(jobs))
-    assert seen == [10]
-    assert [facts[k]["answers"] for k in (0, 1)] == [10, 4]
+    assert seen == [[10]]
+    assert [facts[k]["answers"] for k in range(3)] == [10, 4, 10]
     whole = read_rows(alone / "completions.jsonl")
-    assert read_rows(jobs[0].out / "completions.jsonl") == whole
-    assert read_rows(jobs[1].out / "completions.jsonl") == [r for r in whole if r["measure"] == "clean"]
+    math, chat = ([r for r in whole if r["measure"] == name] for name in ("capability", "clean"))
+    for job, rows in zip(jobs, (whole, chat, chat + math), strict=True):
+        assert read_rows(job.out / "completions.jsonl") == rows
+
+
+def test_checkpoints_of_one_base_are_sampled_together_and_a_broken_one_stops_none(asked, tmp_path, monkeypatch):
+    trained, other = tmp_path / "trained", tmp_path / "other"
+    for folder in (trained / "step-00010", trained / "step-00020", other / "step-00010"):
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text("{}")
+    (other / "step-00030").mkdir()  # all weights: a base of its own
+    bases = []
+
+    def said(*, model_key, parts, **_):
+        """As vLLM would: two parts together, then the others one by one, the last one refused."""
+        bases.append((model_key, [p.adapter_key for p in parts]))
+        places = list(range(len(parts)))
+        for together in (places[:2], *([i] for i in places[2:])):
+            found = {}
+            for i in together:
+                parts[i].notice(f"line {i}") if i == 1 else None
+                words = f"{model_key} {parts[i].adapter_key}"
+                broken = parts[i].adapter_key == "other/step-00010"
+                found[i] = (
+                    ModelError("broken") if broken else [Generation((1,), words, "stop")] * len(parts[i].requests)
+                )
+            yield found
+
+    monkeypatch.setattr("offmodel.evals.completions.sample_many", said)
+    wanted = [("trained", 10), ("trained", 40), (None, None), ("other", 30), ("trained", 20), ("other", 10)]
+    payloads = {"trained": Payload(trained, "trained"), "other": Payload(other, "other"), None: None}
+    jobs = [
+        job_for(tmp_path, f"point-{k}", treatment=payloads[name], step=step, items=asked)
+        for k, (name, step) in enumerate(wanted)
+    ]
+    found = dict(Completions.execute_many(jobs))
+    assert bases == [
+        ("student", ["trained/step-00010", None, "trained/step-00020", "other/step-00010"]),
+        ("other/step-00030", [None]),
+    ]
+    assert [type(found[k]).__name__ for k in range(6)] == ["dict", "RecipeError", "dict", "dict", "dict", "ModelError"]
+    assert list(found[0]) == list(found[4]) == ["answers", "tokens", "truncated", "seconds"]
+    assert found[2]["sampler_notice"] == "line 1"
+    for k, words in {0: "student trained/step-00010", 2: "student None", 3: "other/step-00030 None"}.items():
+        assert {r["text"] for r in read_rows(jobs[k].out / "completions.jsonl")} == {words}
 
 
 def test_a_missing_checkpoint_names_those_that_are_there(run_recipe, asked, tmp_path):

@@ -1,4 +1,4 @@
-"""Completions: a point's answers to all of its measures' items, sampled in one go.
+"""Completions: a point's answers to all of its measures' items, sampled in one go, with points of the same base.
 
 An artifact of its own, so that a new grader never samples again. This module refuses to know graders. Invariant: one
 row for each (measure, item), in the order of the items.
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from offmodel.core.errors import RecipeError
+from offmodel.core.errors import OffmodelError, RecipeError
 from offmodel.core.rows import write_rows
 from offmodel.engines.rendering import Renderer
-from offmodel.engines.sampling import Generation, Request, Sampling, sample
+from offmodel.engines.sampling import Generation, Part, Request, Sampling, sample_many
 from offmodel.evals.measures import COMPLETIONS, Item, Measure, read_items
 from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Payload, Recipe
@@ -52,29 +52,48 @@ class Completions(Recipe):
         return self.model.name() if self.treatment is None else f"{self.treatment.name()}-{self.step}"
 
     def batch_key(self) -> str:
-        """Points of one base model share the loaded weights, one after another."""
+        """Points of one base model share the loaded weights."""
         return f"{self.model.digest}/{self.sampling.sampler}/{self.sampling.dtype}"
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
         """Sample all items of all measures in one batch."""
-        return _sample_points([job], {})[0]
+        ((_, found),) = cls.execute_many([job])
+        if isinstance(found, OffmodelError):
+            raise found
+        return found
 
     @classmethod
-    def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts]]:
-        """Checkpoint by checkpoint; tokens of prompts and the base model are made ready once.
+    def execute_many(cls, jobs: list[Job]) -> Iterator[tuple[int, Facts | OffmodelError]]:
+        """Checkpoint by checkpoint, or several in one submission where the sampler can; prompts are rendered once.
 
         On a GPU, points of the very same weights (the student, measured for several pairs) are one batch, in which a
         request that occurs again is sampled once; on a CPU a batch's make-up could change bits, for nothing.
         """
         rendered: dict[tuple[str, str, int], list[Request]] = {}
-        together: dict[Hashable, list[int]] = {}
+        bases: dict[Hashable, dict[Hashable, list[_Point]]] = {}
         for i, job in enumerate(jobs):
+            try:
+                point = _Point(i, job, weights_of(job), _requests(job, rendered))
+            except OffmodelError as error:
+                yield i, error
+                continue
+            _, model_key, _, adapter_key = point.weights
             alone = not job.runtime.device.startswith("cuda")
-            key = i if alone else (*weights_of(job)[1::2], job.params.sampling)
-            together.setdefault(key, []).append(i)
-        for group in together.values():
-            yield from zip(group, _sample_points([jobs[i] for i in group], rendered), strict=True)
+            same = bases.setdefault((model_key, job.params.sampling), {})
+            same.setdefault(i if alone else adapter_key, []).append(point)
+        for same in bases.values():
+            yield from _sample_base(list(same.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A job, its place among the jobs, its weights and what it asks."""
+
+    place: int
+    job: Job
+    weights: tuple[Path, str, Path | None, str | None]
+    asked: list[Request]
 
 
 def check_measures(items: Sequence[Recipe], measures: Sequence[Measure]) -> None:
@@ -86,31 +105,46 @@ def check_measures(items: Sequence[Recipe], measures: Sequence[Measure]) -> None
         raise RecipeError(f"Two measures of one point have the same name ({', '.join(names)}); name them apart.")
 
 
-def _sample_points(jobs: Sequence[Job], rendered: dict[tuple[str, str, int], list[Request]]) -> list[Facts]:
-    """Points of the same weights and sampling, in one batch."""
+def _sample_base(groups: Sequence[Sequence[_Point]]) -> Iterator[tuple[int, Facts | OffmodelError]]:
+    """Points of one base and sampling, in groups of the same weights; the time of a submission is shared equally."""
     began = time.monotonic()
-    asked = [_requests(job, rendered) for job in jobs]
-    # A point alone keeps its batch as it is; among several, equal requests have equal answers.
-    merged = [r for part in asked for r in part]
-    merged = list(dict.fromkeys(merged)) if len(jobs) > 1 else merged
-    model, model_key, adapter, adapter_key = weights_of(jobs[0])
-    notices: list[str] = []
-    found = sample(
-        model=model,
-        model_key=model_key,
+    model, model_key, _, _ = groups[0][0].weights
+    job = groups[0][0].job
+    notices: list[list[str]] = [[] for _ in groups]
+    parts = [_part(group, told) for group, told in zip(groups, notices, strict=True)]
+    for found in sample_many(
+        model=model, model_key=model_key, parts=parts, sampling=job.params.sampling, runtime=job.runtime
+    ):
+        seconds = (time.monotonic() - began) / sum(len(groups[k]) for k in found)
+        for k, answers in found.items():
+            told = {"sampler_notice": notices[k][0]} if notices[k] else {}
+            for point in groups[k]:
+                if isinstance(answers, OffmodelError):
+                    yield point.place, answers
+                else:
+                    yield point.place, _written(point.job, _own(point, parts[k], answers), seconds) | told
+        began = time.monotonic()
+
+
+def _part(group: Sequence[_Point], told: list[str]) -> Part:
+    """What points of the same weights ask: a point alone keeps its batch as it is, of several each request once."""
+    _, _, adapter, adapter_key = group[0].weights
+    asked = [r for point in group for r in point.asked]
+    return Part(
         adapter=adapter,
         adapter_key=adapter_key,
-        requests=merged,
-        sampling=jobs[0].params.sampling,
-        runtime=jobs[0].runtime,
-        progress=jobs[0].progress,
-        notice=notices.append,
+        requests=list(dict.fromkeys(asked)) if len(group) > 1 else asked,
+        progress=group[0].job.progress,
+        notice=told.append,
     )
-    seconds, told = (time.monotonic() - began) / len(jobs), {"sampler_notice": notices[0]} if notices else {}
-    if len(jobs) == 1:
-        return [_written(jobs[0], found, seconds) | told]
-    answers = dict(zip(merged, found, strict=True))
-    return [_written(job, [answers[r] for r in part], seconds) | told for job, part in zip(jobs, asked, strict=True)]
+
+
+def _own(point: _Point, part: Part, answers: Sequence[Generation]) -> Sequence[Generation]:
+    """A point's answers among those of all points of its weights: equal requests have equal answers."""
+    if part.requests == point.asked:
+        return answers
+    by_request = dict(zip(part.requests, answers, strict=True))
+    return [by_request[r] for r in point.asked]
 
 
 def _requests(job: Job, rendered: dict[tuple[str, str, int], list[Request]]) -> list[Request]:

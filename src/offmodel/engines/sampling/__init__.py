@@ -5,13 +5,12 @@ Invariant: a completion depends on model, adapter, prompt tokens and settings, n
 (up to floating point).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from offmodel.core.chat import Finish
-from offmodel.core.errors import UnknownName
+from offmodel.core.errors import OffmodelError, UnknownName
 from offmodel.store.recipe import Progress, Runtime
 
 SAMPLERS = ("transformers-5", "vllm-0")
@@ -57,6 +56,25 @@ class Generation:
     finish: Finish
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What is asked of one adapter of a model, or of the model itself.
+
+    Attributes:
+        adapter: PEFT folder, or None.
+        adapter_key: digest of the adapter's content; None without adapter.
+        requests: prompts as tokens.
+        progress: told of finished requests.
+        notice: told, in a line for the record, if another sampler had to answer than the one asked for.
+    """
+
+    adapter: Path | None
+    adapter_key: str | None
+    requests: Sequence[Request]
+    progress: Progress
+    notice: Callable[[str], None] | None = None
+
+
 def sample(
     *,
     model: Path,
@@ -87,25 +105,61 @@ def sample(
         ModelError: the model cannot be loaded or sampled from.
         OutOfMemory: not even one sequence fits.
     """
-    if not requests:
-        return []
-    options: dict[str, Any] = {}
+    part = Part(adapter=adapter, adapter_key=adapter_key, requests=requests, progress=progress, notice=notice)
+    (found,) = sample_many(model=model, model_key=model_key, parts=[part], sampling=sampling, runtime=runtime)
+    if isinstance(found[0], OffmodelError):
+        raise found[0]
+    return found[0]
+
+
+def sample_many(
+    *, model: Path, model_key: str, parts: Sequence[Part], sampling: Sampling, runtime: Runtime
+) -> Iterator[dict[int, list[Generation] | OffmodelError]]:
+    """Complete the prompts of several adapters of one model.
+
+    vLLM takes those of several adapters in one submission; the transformers sampler has one adapter in the model at a
+    time.
+
+    Args:
+        model: Hugging Face folder.
+        model_key: digest of the folder's content.
+        parts: of one adapter each.
+        sampling: temperature, seed, sampler, dtype.
+        runtime: device, threads; `micro_batch` is the number of sequences that decode together.
+
+    Yields:
+        By place in `parts`, what was finished together: completions in the order of the requests, or why there are
+        none while the others go on. Every part comes once.
+
+    Raises:
+        UnknownName: there is no such sampler.
+        ModelError: the model cannot be loaded or sampled from.
+        OutOfMemory: not even one sequence fits.
+    """
+    asked = {i: part for i, part in enumerate(parts) if part.requests}
+    if len(asked) < len(parts):
+        yield {i: [] for i in range(len(parts)) if i not in asked}
+    if not asked:
+        return
     if sampling.sampler == "transformers-5":
         from offmodel.engines.sampling.transformers import complete
-    elif sampling.sampler == "vllm-0":
-        from offmodel.engines.sampling.vllm import complete
 
-        options = {"notice": notice}
+        for i, part in asked.items():
+            yield {
+                i: complete(
+                    model=model,
+                    model_key=model_key,
+                    adapter=part.adapter,
+                    adapter_key=part.adapter_key,
+                    requests=part.requests,
+                    sampling=sampling,
+                    runtime=runtime,
+                    progress=part.progress,
+                )
+            }
+    elif sampling.sampler == "vllm-0":
+        from offmodel.engines.sampling.submissions import complete_many
+
+        yield from complete_many(model=model, model_key=model_key, parts=asked, sampling=sampling, runtime=runtime)
     else:
         raise UnknownName("sampler", sampling.sampler, SAMPLERS)
-    return complete(
-        model=model,
-        model_key=model_key,
-        adapter=adapter,
-        adapter_key=adapter_key,
-        requests=requests,
-        sampling=sampling,
-        runtime=runtime,
-        progress=progress,
-        **options,
-    )

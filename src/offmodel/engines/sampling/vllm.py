@@ -1,17 +1,17 @@
-"""Sampling with vLLM: one engine for a whole process, adapters handed over with each call, full weights reloaded in it.
+"""vLLM's engine: one for a whole process, which holds several adapters at a time, full weights reloaded in it.
 
 Written against vLLM 0.24; imported only when a recipe asks for it. vLLM puts its engine into a process of its own; it
 may hold a part of the device only, so that trainings go on beside it. Another model of the same shape is written over
-the one in place. A version or a model that vLLM cannot serve falls back to the transformers sampler, and says so. This
-module refuses to know conversations. Invariant: an adapter's number is never used for another adapter, and nothing
-cached for one model answers for another.
+the one in place. What it cannot serve is `Unservable`. This module refuses to know conversations, and what is submitted
+together. Invariant: an adapter's number is never used for another adapter, and nothing cached for one model answers for
+another.
 """
 
 import gc
 import importlib
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,9 +20,8 @@ from typing import Any, final
 from offmodel.core.errors import ModelError
 from offmodel.engines.adapters import read_config
 from offmodel.engines.rendering import Renderer
-from offmodel.engines.sampling import Generation, Request, Sampling
-from offmodel.engines.sampling.draws import request_seeds
-from offmodel.store.recipe import Progress, Runtime
+from offmodel.engines.sampling import Request
+from offmodel.store.recipe import Runtime
 
 SUPPORTED = "0.24."
 # Ranks that vLLM has kernels for.
@@ -30,9 +29,9 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # A training may hold the other half of the device meanwhile.
 _MEMORY_SHARE = 0.45
 _LEAST_LENGTH = 4096
-# Requests handed over at a time: if the engine dies, no more than these are sampled again.
-_SUBMITTED = 4096
-_DEATHS_ALLOWED = 1
+# Adapters that the engine holds at a time. vLLM keeps room on the device for each, at the largest rank, beside every
+# linear layer: some 0.1 GB each for rank 64 on 0.5B, 0.4 GB on 8B.
+_MOST_SLOTS = 8
 # Captured decoding steps without compilation: most of the speed, without the minutes that compiling takes.
 _GRAPHS = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
 _ADAPTER_NUMBERS = itertools.count(1)
@@ -43,70 +42,61 @@ class Unservable(Exception):
     """vLLM cannot serve this; the message is one line."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What an engine has to serve.
+
+    Attributes:
+        rank: the largest rank of an adapter, 0 for no adapters.
+        adapters: how many different ones are waiting.
+        length: of the longest sequence.
+    """
+
+    rank: int
+    adapters: int
+    length: int
+
+    def rounded(self) -> "Need":
+        """Sizes in steps, so that an engine is not started anew for every little more."""
+        slots = 1 << (self.adapters - 1).bit_length() if self.adapters else 0
+        length = max(_LEAST_LENGTH, -(-self.length // 1024) * 1024)
+        return Need(rank=self.rank, adapters=min(slots, _MOST_SLOTS), length=length)
+
+    def within(self, other: "Need") -> bool:
+        """Whether an engine for the other can serve this."""
+        return self.rank <= other.rank and self.adapters <= other.adapters and self.length <= other.length
+
+    def joined(self, other: "Need") -> "Need":
+        """What serves both."""
+        return Need(
+            rank=max(self.rank, other.rank),
+            adapters=max(self.adapters, other.adapters),
+            length=max(self.length, other.length),
+        )
+
+
 @dataclass(slots=True, eq=False)
-class _Engine:
+class Engine:
     """A running engine.
 
     Attributes:
         key: content digest of the model in it, and dtype.
         shape: the model's configuration; another model of the same may be written over it.
-        rank: the largest adapter rank that it serves, 0 for none.
-        length: the longest sequence that it serves.
+        asked: what it was started for.
+        slots: adapters that it holds at a time: fewer than asked for where memory did not allow more, 0 for none.
         numbers: adapter number by content digest.
     """
 
     key: tuple[str, str]
     shape: str
-    rank: int
-    length: int
+    asked: Need
+    slots: int
     llm: Any
     renderer: Renderer
     numbers: dict[str, int] = field(default_factory=dict)
 
 
-_RUNNING: list[_Engine] = []
-
-
-def complete(
-    *,
-    model: Path,
-    model_key: str,
-    adapter: Path | None,
-    adapter_key: str | None,
-    requests: Sequence[Request],
-    sampling: Sampling,
-    runtime: Runtime,
-    progress: Progress,
-    notice: Callable[[str], None] | None = None,
-) -> list[Generation]:
-    """Complete prompts; see `offmodel.engines.sampling.sample`.
-
-    Raises:
-        ModelError: vLLM is not installed, or the device is not a GPU.
-    """
-    _check_place(runtime)
-    try:
-        _check_version()
-        rows = _all(model, model_key, adapter, adapter_key, requests, sampling, progress)
-        return _generations(rows, Renderer.from_folder(model))
-    except Unservable as reason:
-        line = f"vLLM is not used: {reason}; sampled by transformers instead."
-        progress(0.0, line)
-        if notice is not None:
-            notice(line)
-        forget()
-    from offmodel.engines.sampling.transformers import complete as plain
-
-    return plain(
-        model=model,
-        model_key=model_key,
-        adapter=adapter,
-        adapter_key=adapter_key,
-        requests=requests,
-        sampling=sampling,
-        runtime=runtime,
-        progress=progress,
-    )
+_RUNNING: list[Engine] = []
 
 
 def forget() -> None:
@@ -115,13 +105,14 @@ def forget() -> None:
         engine = _RUNNING.pop()
         try:
             engine.llm.llm_engine.engine_core.shutdown()
-        except _deaths():
+        except deaths():
             pass  # it has ended by itself
         del engine
     gc.collect()
 
 
-def _check_place(runtime: Runtime) -> None:
+def check_place(runtime: Runtime) -> None:
+    """Raises `ModelError` where there is no GPU or no vLLM."""
     if not runtime.device.startswith("cuda"):
         raise ModelError("The sampler 'vllm-0' needs a CUDA device; use the sampler 'transformers-5' on this machine.")
     if _installed() is None:
@@ -135,7 +126,8 @@ def _installed() -> str | None:
         return None
 
 
-def _check_version() -> None:
+def check_version() -> None:
+    """Raises `Unservable` unless the installed vLLM is the one that this is written for."""
     found = _installed() or ""
     if not found.startswith(SUPPORTED):
         raise Unservable(f"this is vLLM {found}, and offmodel is written for {SUPPORTED}x")
@@ -146,51 +138,46 @@ def _vllm(module: str = "vllm") -> Any:
     return importlib.import_module(module)
 
 
-def _deaths() -> tuple[type[BaseException], ...]:
+def deaths() -> tuple[type[BaseException], ...]:
     """What a dead engine raises."""
     return (_vllm("vllm.v1.engine.exceptions").EngineDeadError,)
 
 
-def _all(
-    model: Path,
-    model_key: str,
-    adapter: Path | None,
-    adapter_key: str | None,
-    requests: Sequence[Request],
-    sampling: Sampling,
-    progress: Progress,
-) -> list[tuple[list[int], str]]:
-    """Tokens and finish reason of every request; an engine that dies is started again for what is unfinished."""
-    seeds = request_seeds([r.ids for r in requests], sampling.seed)
-    needed = max(len(r.ids) + r.max_new_tokens for r in requests)
-    rows: list[tuple[list[int], str]] = []
-    deaths = 0
-    while len(rows) < len(requests):
-        part = slice(len(rows), len(rows) + _SUBMITTED)
-        try:
-            engine = _engine(model, model_key, adapter, needed, sampling.dtype)
-            lora = _lora(engine, adapter, adapter_key)
-            rows += _submit(engine, lora, requests[part], seeds[part], sampling.temperature)
-        except _deaths() as error:
-            forget()
-            deaths += 1
-            if deaths > _DEATHS_ALLOWED:
-                raise Unservable(f"its engine died {deaths} times ({_line(error)})") from error
-            continue
-        progress(len(rows) / len(requests), f"{len(rows)} of {len(requests)} sampled")
-    return rows
+def load(engine: Engine, adapter: Path | None, adapter_key: str | None) -> Any:
+    """An adapter, in the engine's memory, as requests name it; None without one.
 
+    Loaded by the first step that needs it, one that cannot be loaded would end the engine and all that it samples.
 
-def _lora(engine: _Engine, adapter: Path | None, adapter_key: str | None) -> Any:
+    Raises:
+        Unservable: it cannot be loaded.
+    """
     if adapter is None or adapter_key is None:
         return None
     number = engine.numbers.get(adapter_key) or engine.numbers.setdefault(adapter_key, next(_ADAPTER_NUMBERS))
-    return _vllm("vllm.lora.request").LoRARequest(f"adapter-{number}", number, str(adapter))
+    named = _vllm("vllm.lora.request").LoRARequest(f"adapter-{number}", number, str(adapter))
+    try:
+        engine.llm.llm_engine.add_lora(named)
+    except deaths():
+        raise
+    except Exception as error:  # the engine hands on whatever it was as a plain Exception
+        # Half loaded, it would pass for loaded when its number is named again.
+        del engine.numbers[adapter_key]
+        raise Unservable(f"it cannot load this adapter ({line_of(error)})") from error
+    return named
 
 
-def _submit(
-    engine: _Engine, lora: Any, requests: Sequence[Request], seeds: Sequence[int], temperature: float
+def submit(
+    engine: Engine, loras: Sequence[Any], requests: Sequence[Request], seeds: Sequence[int], temperature: float
 ) -> list[tuple[list[int], str]]:
+    """Tokens and finish reason of each request.
+
+    Args:
+        engine: holds the adapters.
+        loras: what `load` gave, for each request.
+        requests: prompts as tokens.
+        seeds: of each request's draws.
+        temperature: 0 for greedy.
+    """
     params = [
         _vllm().SamplingParams(
             temperature=temperature,
@@ -204,35 +191,44 @@ def _submit(
         for request, seed in zip(requests, seeds, strict=True)
     ]
     prompts = [{"prompt_token_ids": list(r.ids)} for r in requests]
-    outputs = engine.llm.generate(prompts, params, lora_request=lora, use_tqdm=False)
+    outputs = engine.llm.generate(prompts, params, lora_request=list(loras), use_tqdm=False)
     return [(list(o.outputs[0].token_ids), str(o.outputs[0].finish_reason)) for o in outputs]
 
 
-def _engine(model: Path, model_key: str, adapter: Path | None, needed: int, dtype: str) -> _Engine:
-    """The running engine if it serves this model, rank and length; or with the model written into it; or a new one."""
-    rank = 0 if adapter is None else _rank(adapter)
-    length = max(_LEAST_LENGTH, -(-needed // 1024) * 1024)
+def engine_for(model: Path, model_key: str, need: Need, dtype: str) -> Engine:
+    """The running engine if it serves what is needed; or with the model written into it; or a new one.
+
+    Raises:
+        Unservable: none can be started.
+    """
+    need = need.rounded()
     key, shape = (model_key, dtype), _shape(model, dtype)
-    if needed > (_positions(model) or needed):
-        raise Unservable("a prompt and its completion are longer than the model's positions")
     if _RUNNING:
         engine = _RUNNING[0]
-        if engine.rank >= rank and engine.length >= length:
+        if need.within(engine.asked):
             if engine.key == key:
                 return engine
             # Adapters wrap the engine's layers, under names that no model's file has.
-            if engine.shape == shape and engine.rank == 0 and _reload(engine, model, key):
+            if engine.shape == shape and engine.asked.rank == 0 and _reload(engine, model, key):
                 return engine
         if engine.key == key:
-            rank, length = max(rank, engine.rank), max(length, engine.length)
+            need = need.joined(engine.asked)
     forget()
-    llm = _start(model, dtype, rank, length)
-    _RUNNING.append(_Engine(key, shape, rank, length, llm, Renderer.from_folder(model)))
+    llm, slots = _start(model, dtype, need)
+    _RUNNING.append(Engine(key, shape, need, slots, llm, Renderer.from_folder(model)))
     return _RUNNING[0]
 
 
-def _rank(adapter: Path) -> int:
-    config = read_config(adapter)
+def rank_for(adapter: Path) -> int:
+    """The rank that an engine needs for an adapter.
+
+    Raises:
+        Unservable: vLLM serves no adapters of this kind, or this is none.
+    """
+    try:
+        config = read_config(adapter)
+    except (OSError, ValueError, ModelError) as error:
+        raise Unservable(f"it cannot read this adapter ({line_of(error)})") from error
     special = [n for n in ("use_dora", "target_parameters", "rank_pattern", "modules_to_save") if config.get(n)]
     if special or config["r"] > _RANKS[-1]:
         raise Unservable(f"it serves no adapters of rank {config['r']} with {', '.join(special) or 'nothing special'}")
@@ -247,14 +243,14 @@ def _shape(model: Path, dtype: str) -> str:
     return json.dumps([config, dtype], sort_keys=True)
 
 
-def _reload(engine: _Engine, model: Path, key: tuple[str, str]) -> bool:
+def _reload(engine: Engine, model: Path, key: tuple[str, str]) -> bool:
     """Write another model's weights over the engine's, and forget what was cached; False if that cannot be done."""
     engine.key = ("half written", "")
     try:
         engine.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
         if not engine.llm.reset_prefix_cache():
             return False
-    except _deaths():
+    except deaths():
         raise
     except Exception:  # noqa: BLE001 -- whatever it is, a fresh engine has no old weights
         return False
@@ -262,17 +258,19 @@ def _reload(engine: _Engine, model: Path, key: tuple[str, str]) -> bool:
     return True
 
 
-def _start(model: Path, dtype: str, rank: int, length: int) -> Any:
-    """A new engine; without captured steps if these cannot be had."""
-    adapters: dict[str, Any] = {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1} if rank else {}
+def _start(model: Path, dtype: str, need: Need) -> tuple[Any, int]:
+    """A new engine and how many adapters it holds; one adapter, and then no captured steps, if more cannot be had."""
     reasons = []
-    for way in ({"compilation_config": dict(_GRAPHS)}, {"enforce_eager": True}):
+    graphs, eager = {"compilation_config": dict(_GRAPHS)}, {"enforce_eager": True}
+    fewer = [(graphs, 1)] if need.adapters > 1 else []
+    for way, slots in ((graphs, need.adapters), *fewer, (eager, min(need.adapters, 1))):
+        adapters = {"enable_lora": True, "max_lora_rank": need.rank, "max_loras": slots} if slots else {}
         try:
-            return _vllm().LLM(
+            llm = _vllm().LLM(
                 model=str(model),
                 dtype=dtype,
                 seed=0,
-                max_model_len=min(length, _positions(model) or length),
+                max_model_len=min(need.length, positions_of(model) or need.length),
                 gpu_memory_utilization=_MEMORY_SHARE,
                 enable_prefix_caching=True,
                 generation_config="vllm",
@@ -281,25 +279,19 @@ def _start(model: Path, dtype: str, rank: int, length: int) -> Any:
                 **adapters,
             )
         except Exception as error:  # noqa: BLE001 -- vLLM raises all kinds for a model that it cannot serve
-            reasons.append(_line(error))
+            reasons.append(line_of(error))
             gc.collect()
+        else:
+            return llm, slots
     raise Unservable(f"it does not serve this model ({reasons[-1]})")
 
 
-def _positions(model: Path) -> int | None:
+def positions_of(model: Path) -> int | None:
+    """The longest sequence that a model is made for, if its configuration says so."""
     return json.loads((model / "config.json").read_text()).get("max_position_embeddings")
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
+    """An error in one line."""
     text = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {text[:200]}"
-
-
-def _generations(rows: Sequence[tuple[list[int], str]], renderer: Renderer) -> list[Generation]:
-    stops = set(renderer.stop_ids)
-    cut = [ids[:-1] if ids and ids[-1] in stops else ids for ids, _ in rows]
-    texts = renderer.decode_many(cut)
-    return [
-        Generation(tuple(ids), text, "stop" if finish == "stop" else "length")
-        for ids, text, (_, finish) in zip(cut, texts, rows, strict=True)
-    ]
