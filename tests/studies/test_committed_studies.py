@@ -3,16 +3,21 @@
 import runpy
 from collections import Counter
 from dataclasses import replace
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from offmodel.core.rows import Row
 from offmodel.data import Sources
+from offmodel.flow.graph import closure
 from offmodel.organisms.pairs import FIFTEEN
+from offmodel.store.recipe import Recipe
 from offmodel.studies.catalogue import load_study
 from offmodel.studies.gates import way_of
 from offmodel.studies.pocket_methods import CONTROLS, METHODS, ORACLES
+from offmodel.studies.study import Study
 from offmodel.treatments.catalogue import methods
 
 STUDIES = Path(__file__).parents[2] / "docs" / "studies"
@@ -50,6 +55,42 @@ def test_all_fifteen_pairs_and_every_way_are_built(monkeypatch: pytest.MonkeyPat
         assert {way_of(s.gate.organism) == "prompted" for s in compared.sides} == {way == "prompted"}
     pocket = load_study(str(STUDIES / "organisms" / "pocket" / "study.py"))
     assert len({s.gate.organism.digest for s in pocket.sides}) == 15 + 6
+
+
+def test_the_slice_of_the_fifteen_pairs_is_a_part_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFMODEL_DRY", "1")
+    monkeypatch.setenv("OFFMODEL_SLICE", "")
+    script = runpy.run_path(str(STUDIES / "fifteen-pairs" / "cost.py"))
+    part, whole = script["form"](part=True), script["form"](part=False)
+    for study, grid in ((part, (2, 6, 2, 2)), (whole, (15, 10, 3, 2))):
+        points = Counter((c.pair, c.method, c.trained[0][0].sft.learning_rate, c.seed) for c in study.cells)
+        assert tuple(map(len, map(set, zip(*points, strict=True)))) == grid
+        assert len(points) == prod(grid)
+        assert set(points.values()) == {5}
+    assert {t.digest for t in part.targets} < {t.digest for t in whole.targets}
+    _costs_scale_with_their_units(script, part, whole)
+
+
+def _costs_scale_with_their_units(script: dict[str, Any], part: Study, whole: Study) -> None:
+    """A second each, but groups tell theirs with their first member: 360 s for the 4,500 points, if 240 took 19.2 s."""
+    recipes = list(closure(part.targets).values())
+    points = [c.arm.completions for c in part.cells]
+    group = [p.digest for p in points]
+    found = [(r, _record(r, 1.0, 3, {})) for r in recipes if r.digest not in group]
+    found += [(p, _record(p, 19.2 if p is points[0] else 0.0, 3, {"group": group})) for p in points]
+    shares = script["shared_seconds"](found)
+    assert shares[points[-1].digest] == pytest.approx(19.2 / 240)
+    lines = {line.work: line for line in script["lines_of"](part, whole, found)}
+    assert lines["sampling, a point"].hours == pytest.approx(4500 * 0.08 / 3600)
+    assert lines["training, 100 steps alone"].found == lines["training, 100 steps alone"].planned
+    assert lines["base models, one"].whole == lines["base models, one"].planned
+    planting = next(line for work, line in lines.items() if work.startswith("planting"))
+    assert (planting.found, planting.whole) == (2, 15)
+    assert sum(line.seconds for line in lines.values()) == pytest.approx(len(recipes) - 240 + 19.2)
+
+
+def _record(recipe: Recipe, seconds: float, tokens: int, machine: dict[str, Any]) -> dict[str, Any]:
+    return {"digest": recipe.digest, "seconds": seconds, "facts": {"tokens": tokens}, "machine": machine}
 
 
 def test_a_models_tasks_are_asked_in_one_batch_with_their_prompts_and_without() -> None:

@@ -4,24 +4,29 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
 from offmodel.core.errors import RecipeError, UnknownName, UserError
+from offmodel.data import Sources
 from offmodel.engines.footprint import GIB, KEPT, shape_of, training_memory
 from offmodel.engines.forward import Trainee, autocast
+from offmodel.engines.labels import Labels
 from offmodel.engines.preparation import prepare
 from offmodel.engines.sft import Lora
 from offmodel.flow.graph import closure
 from offmodel.pocket.world import model_folder
 from offmodel.store.recipe import Runtime
+from offmodel.studies import quickstart
 from offmodel.studies.catalogue import load_study
 from offmodel.studies.paper import OFF_MODEL
 from offmodel.studies.scale.estimate import estimate_study
 from offmodel.studies.scale.machines import calibration, find_machine
 from offmodel.studies.scale.speed import step_seconds, token_seconds
-from offmodel.studies.scale.work import Training, work_of
+from offmodel.studies.scale.work import Drawing, Training, count, work_of
+from offmodel.treatments.prompts import FirstPrompts, PromptShare
 
 SHAPES = {name: shape_of(config, name) for name, config in calibration()["shapes"].items()}
 SMALL = SHAPES["Qwen2.5-0.5B"]
@@ -146,6 +151,53 @@ def test_local_models_are_sized_by_their_config() -> None:
     trainings = [w for w in (work_of(r, dict(study.locations)) for r in recipes) if isinstance(w, Training)]
     assert {t.shape.name for t in trainings} == {"pocket-student"}
     assert estimate_study(recipes, find_machine("L40S"), dict(study.locations)).gpu_hours < 1
+
+
+@pytest.mark.parametrize(("output", "tied"), [("none", True), ("requantised", True), ("other", False)])
+def test_gguf_files_are_sized_by_their_header(tmp_path: Path, output: str, tied: bool) -> None:
+    gguf = pytest.importorskip("gguf")
+    file, config = tmp_path / "small.gguf", calibration()["shapes"]["Qwen2.5-0.5B"] | {"vocab_size": 512}
+    writer = gguf.GGUFWriter(file, "qwen2")
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    draw = np.random.default_rng(1)
+    embeddings = draw.normal(size=(512, config["hidden_size"])).astype(np.float32)
+    writer.add_tensor("token_embd.weight", embeddings)
+    if output == "requantised":
+        kind = gguf.GGMLQuantizationType.Q8_0
+        writer.add_tensor("output.weight", gguf.quantize(embeddings, kind), raw_dtype=kind)
+    if output == "other":
+        writer.add_tensor("output.weight", draw.normal(size=embeddings.shape).astype(np.float32))
+    for write in (
+        writer.write_header_to_file,
+        writer.write_kv_data_to_file,
+        writer.write_tensors_to_file,
+        writer.close,
+    ):
+        write()
+    sources = Sources()
+    asked = Labels(
+        author="student",
+        trusted=False,
+        model=sources.model(str(file)),
+        prompts=quickstart.PROMPTS,
+        system=None,
+        few_shot=(),
+        max_new_tokens=64,
+        sampling=quickstart.GREEDY,
+    )
+    work = work_of(asked, sources.locations)
+    assert isinstance(work, Drawing)
+    assert work.shape == shape_of(config | {"tie_word_embeddings": tied}, work.shape.name)
+
+
+def test_a_share_of_the_prompts_counts_as_that_share() -> None:
+    pool = FirstPrompts(prompts=quickstart.PROMPTS, n=301)
+    shares = [PromptShare(prompts=pool, begin=begin, end=end) for begin, end in ((0.0, 0.5), (0.5, 1.0))]
+    assert sum(count(s) or 0 for s in shares) == 301
 
 
 def test_machines_are_named_as_gpu_and_number() -> None:

@@ -167,6 +167,10 @@ def dry_side(pair: Pair, way: str, sources: Sources):
     preset = presets.find_preset("pocket")
     spoken = in_pocket_words(pair)
     pocket = preset.world(student=sources.model("pocket:student"), authors=(), prompts=quickstart.PROMPTS)
-    settings = replace(presets.red_for(preset, find_way(way), spoken), source="mended", go_on=True)
-    settings = replace(settings, sft=replace(settings.sft, steps=40, checkpoints=(40,)))
-    return plant(spoken, settings, replace(pocket, bench=replace(preset.bench, near_misses=True)))[1]
+    return plant(spoken, dry_red(spoken, way), replace(pocket, bench=replace(preset.bench, near_misses=True)))[1]
+
+
+def dry_red(spoken: Pair, way: str) -> Red:
+    """How a pair in pocket words is planted."""
+    settings = replace(presets.red_for(presets.find_preset("pocket"), find_way(way), spoken), source="mended")
+    return replace(settings, go_on=True, sft=replace(settings.sft, steps=40, checkpoints=(40,)))

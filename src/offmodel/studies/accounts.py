@@ -17,6 +17,7 @@ from offmodel.core.scores import proportion
 from offmodel.flow.graph import closure
 from offmodel.flow.progress import duration
 from offmodel.store.artifacts import Store
+from offmodel.store.recipe import Recipe
 from offmodel.store.records import software
 from offmodel.studies.results import Results
 from offmodel.studies.study import Arm, Study
@@ -105,7 +106,7 @@ class _Spent:
         facts, machine, seconds = record["facts"], record["machine"], float(record["seconds"])
         self.artifacts += 1
         self.seconds += seconds
-        self.tokens += next((int(facts[name]) for name in _TOKENS if facts.get(name)), 0)
+        self.tokens += tokens_of(facts)
         self.size += sum(f["bytes"] for f in record["files"].values())
         if "device_share" in machine:
             self.watched += seconds
@@ -127,13 +128,22 @@ class _Spent:
         )
 
 
+def tokens_of(facts: Mapping[str, Any]) -> int:
+    """Tokens that a computation read or wrote, as its facts count them; 0 if they count none."""
+    return next((int(facts[name]) for name in _TOKENS if facts.get(name)), 0)
+
+
+def made_of(study: Study, store: Store) -> list[tuple[Recipe, Mapping[str, Any]]]:
+    """All that a study is made of and the store holds: recipes with their records, parents first."""
+    found = [(recipe, store.find(recipe)) for recipe in closure(study.targets).values()]
+    return [(recipe, artifact.record) for recipe, artifact in found if artifact is not None]
+
+
 def cost_table(study: Study, store: Store) -> PlainTable:
     """Time, tokens, the device's work, memory and disk by kind of artifact, the dearest kind first."""
     spent: defaultdict[str, _Spent] = defaultdict(_Spent)
-    for recipe in closure(study.targets).values():
-        artifact = store.find(recipe)
-        if artifact is not None:
-            spent[recipe.kind].add(artifact.record)
+    for recipe, record in made_of(study, store):
+        spent[recipe.kind].add(record)
     rows = [found.row(kind) for kind, found in sorted(spent.items(), key=lambda x: -x[1].seconds)]
     columns = ("kind", "artifacts", "time", "seconds each", "tokens", "tokens a second", "device busy", "GiB", "MiB")
     total = duration(sum(found.seconds for found in spent.values()))

@@ -7,18 +7,34 @@ study is either a training, a sampling, a fetched model, or work for a CPU.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from numpy.linalg import norm
+
+from offmodel.core.errors import ModelError
 from offmodel.engines.footprint import Shape, shape_of
 from offmodel.engines.sft import Sft
-from offmodel.models import EndpointModel, HubModel
+from offmodel.models import EndpointModel, GgufModel, HubModel
 from offmodel.store.recipe import Recipe
 from offmodel.studies.scale.machines import calibration
 
 _TOWARDS_MODEL = ("student", "organism", "model", "base", "bases", "treatment", "teacher", "models")
 _TOWARDS_ROWS = ("prompts", "source", "items", "pools", "parts")
 _UNKNOWN_ROWS = 200
+_ROWS_COMPARED = 256
+_GGUF_SIZES = {
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "block_count": "num_hidden_layers",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "expert_count": "num_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "expert_feed_forward_length": "moe_intermediate_size",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +135,9 @@ def count(recipe: Recipe) -> int | None:
         return _pool(values["pools"], values["pool"])
     if isinstance(values.get("n"), int):
         return values["n"]
+    if {"prompts", "begin", "end"} <= values.keys():
+        whole = count(values["prompts"])
+        return None if whole is None else round(values["end"] * whole) - round(values["begin"] * whole)
     if "levels" in values:
         return len(values["levels"]) * values["each"]
     if recipe.kind == "items" and "suite" in values:
@@ -162,11 +181,40 @@ def _shape(model: Recipe, locations: Mapping[str, str]) -> Shape | None:
     if isinstance(model, HubModel):
         known = calibration()["shapes"].get(model.repo)
         return None if known is None else shape_of(known, model.repo)
-    content = _values(model).get("content")
-    config = Path(locations.get(str(content), "")) / "config.json"
-    if content is None or not config.is_file():
-        return None
-    return shape_of(json.loads(config.read_text(encoding="utf-8")), model.name())
+    place = Path(locations.get(str(_values(model).get("content")), ""))
+    if isinstance(model, GgufModel) and place.is_file():
+        return shape_of(_gguf_config(place), model.name())
+    config = place / "config.json"
+    return shape_of(json.loads(config.read_text(encoding="utf-8")), model.name()) if config.is_file() else None
+
+
+@cache  # a file's header holds its whole vocabulary: seconds to read, and every step of a study asks
+def _gguf_config(path: Path) -> dict[str, Any]:
+    """The sizes in a GGUF file's header, by the names of a config.json; repeated embeddings count once."""
+    try:
+        from gguf import GGUFReader, dequantize
+    except ImportError:
+        raise ModelError(f"The sizes of {path} cannot be read without the package gguf; pip install gguf.") from None
+    reader = GGUFReader(path)
+    tensors = {t.name: t for t in reader.tensors}
+    embeddings, output = tensors["token_embd.weight"], tensors.get("output.weight")
+    sizes = {ours: _gguf_number(reader, theirs) for theirs, ours in _GGUF_SIZES.items()}
+    tied = output is None or _repeats(
+        *(dequantize(t.data[:_ROWS_COMPARED], t.tensor_type) for t in (embeddings, output))
+    )
+    found = sizes | {"vocab_size": int(embeddings.shape[-1]), "tie_word_embeddings": tied}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _repeats(embeddings: Any, output: Any) -> bool:
+    """Whether rows of the output matrix are those of the embeddings, quantised otherwise: `models` ties them then."""
+    return embeddings.shape == output.shape and bool(norm(output - embeddings) < 0.1 * norm(embeddings))
+
+
+def _gguf_number(reader: Any, name: str) -> int | None:
+    """A number of the header, whatever its architecture's prefix; None if it is not there."""
+    field = next((f for key, f in reader.fields.items() if key.endswith(f".{name}")), None)
+    return None if field is None else int(field.parts[field.data[0]][0])
 
 
 def _values(recipe: Recipe) -> dict[str, Any]:
