@@ -21,6 +21,7 @@ from offmodel.engines.objective import CROSS_ENTROPY
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Lora, Sft
 from offmodel.store.recipe import Runtime
+from tests.engines.vllm_stand_in import adapters, models, plainly, said_by_transformers, stand_in  # noqa: F401
 
 TEMPLATES = Path(__file__).parent.parent / "fixtures" / "templates"
 SPECIAL = [
