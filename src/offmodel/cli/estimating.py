@@ -54,8 +54,9 @@ def words(found: Estimate) -> list[str]:
     m = found.machine
     small = 1 if found.gpu_hours < 10 else 0
     lines = [
-        f"\n{found.gpu_hours:,.{small}f} GPU-hours: {found.hours:,.1f} hours on {m.name}x{m.gpus} if its GPUs are always at "
-        f"work, {_size(found.disk)} on disk, about {found.dollars:,.{small}f} dollars at {m.dollars:g} a GPU-hour.",
+        f"\n{found.gpu_hours:,.{small}f} GPU-hours: {found.hours:,.1f} hours on {m.name}x{m.gpus} if its GPUs are "
+        f"always at work, {_size(found.disk)} on disk, about {found.dollars:,.{small}f} dollars at {m.dollars:g} a "
+        "GPU-hour.",
         "Memory and launches are measured at 0.5B and 8B, the link between GPUs at two of them; the share of a larger "
         "model's peak, answers and price are assumed (studies/scale/calibration.json): expect a factor of 2.",
     ]
