@@ -8,6 +8,10 @@ from typing import ClassVar
 from offmodel.store.recipe import Facts, Job, Recipe
 
 
+# Long enough to be in the middle of it when the machine is told to die, which takes a second on two busy cores.
+_SECONDS = 4.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slow(Recipe):
     kind: ClassVar[str] = "slow"
@@ -24,6 +28,6 @@ class Slow(Recipe):
 
         node = ray.get_runtime_context().get_node_id()
         Path(job.params.mark, f"{job.params.seed}-{node}").touch()
-        time.sleep(0.5)
+        time.sleep(_SECONDS)
         (job.out / "value.json").write_text(str(job.params.seed))
         return {"node": node}
