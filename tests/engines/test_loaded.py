@@ -75,6 +75,16 @@ def test_an_adapter_of_the_same_shapes_is_written_over_the_last_one(llama, tmp_p
     assert go(llama, requests(), warm) == go(llama, requests(), warm, key="again")
 
 
+def adapter_in(folder, llama):
+    """An adapter that changes what the model says."""
+    base = folders.load_model(llama, dtype=torch.float32, device="cpu")
+    tuned = adapters.inject(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
+    for name, p in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    adapters.save_adapter(tuned, folder)
+
+
 def other_weights(llama, folder, *, seed: int):
     """A model of the same shape with other weights."""
     model = folders.load_model(llama, dtype=torch.float32, device="cpu")
@@ -88,12 +98,7 @@ def other_weights(llama, folder, *, seed: int):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_another_model_of_the_shape_is_written_over_the_one_in_memory(llama, tmp_path, dtype, monkeypatch):
     other, how = other_weights(llama, tmp_path / "other", seed=4), replace(GREEDY, dtype=dtype)
-    base = folders.load_model(llama, dtype=folders.dtype_of(dtype), device="cpu")
-    tuned = adapters.inject(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
-    for name, p in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(p, std=0.3)
-    adapters.save_adapter(tuned, tmp_path / "a")
+    adapter_in(tmp_path / "a", llama)
 
     def answers(model, key, **adapter):
         return go(model, requests(), how, key=key, **adapter)
@@ -124,12 +129,7 @@ def test_a_model_of_another_shape_is_loaded_anew(llama, gemma, tmp_path):
 
 
 def test_a_silent_update_changes_no_bit(llama, tmp_path):
-    base = folders.load_model(llama, dtype=torch.bfloat16, device="cpu")
-    tuned = adapters.inject(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
-    for name, p in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(p, std=0.3)
-    adapters.save_adapter(tuned, tmp_path / "a")
+    adapter_in(tmp_path / "a", llama)
     ids = list(range(5, 25))
     with torch.inference_mode():
         plain = engine.model_logits(loaded.obtain(llama, "m", None, None, "bfloat16", "cpu"), ids)
@@ -173,12 +173,7 @@ def test_files_beside_the_models_are_not_read(llama, tmp_path):
 
 
 def test_an_adapter_that_cannot_be_applied_leaves_no_trace(llama, tmp_path):
-    base = folders.load_model(llama, dtype=torch.bfloat16, device="cpu")
-    tuned = adapters.inject(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0)
-    for name, p in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(p, std=0.3)
-    adapters.save_adapter(tuned, tmp_path / "a")
+    adapter_in(tmp_path / "a", llama)
     state = load_file(tmp_path / "a" / "adapter_model.safetensors")
     last = sorted(state)[-1].rpartition(".lora_")[0].rpartition(".")[0]
     state |= {f"{last}.lora_{part}.weight": torch.ones(4, 4) for part in "AB"}
