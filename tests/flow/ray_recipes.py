@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from offmodel.store.recipe import Facts, Job, Recipe
 
-
 # Long enough to be in the middle of it when the machine is told to die, which takes a second on two busy cores.
 _SECONDS = 4.0
 
