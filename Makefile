@@ -25,7 +25,7 @@ install: $(INSTALLED)
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "offmodel needs Python 3.11 or newer; try: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages into $(VENV) (about 6 GB, a few minutes, once)"
+	@echo "Installing the pinned packages into $(VENV) (7 GB, two to three minutes, once)"
 	@$(RUN) pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(RUN) pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

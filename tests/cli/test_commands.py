@@ -134,7 +134,7 @@ def test_pairs_and_methods_are_listed() -> None:
         ("treat pocket:student --teacher pocket:teacher --recipe pockt --out o", "did you mean 'pocket'?"),
         ("run quickstart --only method", "'--only method' is not FIELD=VALUE"),
         ("run quickstart --only metod=pirate_sft", "There is no field named 'metod'; did you mean 'method'?"),
-        ("run quickstart --only method=pirate", "No target has method=pirate; values that occur: off_model_sft"),
+        ("run quickstart --only method=pirate", "There is no method named 'pirate'; did you mean 'pirate_sft'?"),
         ("run quickstart --device gpu", "There is no device 'gpu'"),
         ("store merge nothing.tar.gz", "There is no file nothing.tar.gz"),
         ("run nothing.py", "There is no study file nothing.py"),
@@ -326,3 +326,17 @@ def test_power_says_how_many_items_a_difference_needs():
     assert "one seed each" in said.out
     assert "between 0 and 1" in refused("power", "1.2")
     assert "0 seeds" in refused("power", "0.5", "--seeds", "0")
+
+
+def test_a_name_lists_its_artifacts_and_a_slice_is_of_the_points_alone(ran: Ran, tmp_path: Path) -> None:
+    kind = next(a for a in Store(ran.store).all("completions"))
+    name = kind.label.rpartition("-")[0]
+    said = offmodel("show", name, "--store", ran.store)
+    assert said.code == 0
+    of_name = [a for a in Store(ran.store).all("completions") if a.label.rpartition("-")[0] == name]
+    assert (f"{len(of_name)} of this name" in said.out) == (len(of_name) > 1)
+    plain, reminded = (
+        to_compute(offmodel("plan", "quickstart", "--store", tmp_path / "s", "--only", f"method={m}"))
+        for m in ("pirate_sft", "pirate_sft+reminder")
+    )
+    assert plain < reminded

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from offmodel.analysis.levels import combine
-from offmodel.analysis.methods import Analysis, Difference, MethodPair, average, blind_score
+from offmodel.analysis.methods import Analysis, MethodPair, average, blind_score
 from offmodel.analysis.points import PointRecord, Tally, total
 from offmodel.analysis.statistics import ITEMS_ONLY
 from offmodel.analysis.tradeoff import KEPT, RESOLVED, bad_rate
@@ -319,19 +319,6 @@ def markdown_table(rows: Sequence[TableRow]) -> str:
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(texts[n].replace("|", "\\|") for n in names) + " |" for texts in shown]
     return "\n".join([*lines, "", *(f"- {note}" for note in footnotes(rows)), ""])
-
-
-def difference_text(difference: Difference) -> str:
-    """A comparison as one sentence that says whether it is clear."""
-    score = difference.summary.score
-    shown = difference_interval(score.value, score.low, score.high)
-    verdict = "clear" if difference.clear else "not clear"
-    if difference.clear and difference.adjusted_p >= 0.05:
-        verdict = "clear alone, not after Holm's correction for the number of comparisons"
-    return (
-        f"{difference.measure}: {difference.first} minus {difference.second} = {shown} "
-        f"on {difference.pairs} pair{'s' * (difference.pairs > 1)} ({score.covers}): {verdict}."
-    )
 
 
 def _shown(rows: Sequence[TableRow], interval: Callable[..., str]) -> tuple[list[dict[str, str]], list[str]]:

@@ -276,6 +276,10 @@ def store_merge(
     merge(files, store=store)
 
 
+_INTERRUPTED = 130
+_STOPPED = "Stopped; what was finished is kept, and the same command goes on, a training from its last state."
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit with 0, or with 2 and one sentence."""
     for name, value in _QUIET.items():
@@ -286,8 +290,10 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments, standalone_mode=True)
     except OffmodelError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("Stopped; what was finished is kept, and the same command goes on from there.")
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # typer's, which says nothing
+            print(f"offmodel: {_STOPPED}", file=sys.stderr)
+        raise
 
 
 def _fail(sentence: Any) -> None:

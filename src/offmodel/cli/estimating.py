@@ -21,7 +21,7 @@ def print_estimate(name: str, *, on: str, price: float | None, only: tuple[str, 
     """Print GPU-hours, wall time, memory, disk and cost of a whole study, by kind of step."""
     machine = find_machine(on, price)
     study = load_study(name)
-    recipes = list(closure(sliced(study.targets, only)).values())
+    recipes = list(closure(sliced(study, only)).values())
     found = estimate_study(recipes, machine, dict(study.locations))
     console = Console(width=max(Console().width, _WIDTH))
     console.print(f"{study.question}\n")

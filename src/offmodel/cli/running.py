@@ -24,7 +24,7 @@ from offmodel.store.artifacts import Store
 from offmodel.store.exchange import bring_all
 from offmodel.store.recipe import Recipe, Runtime
 from offmodel.studies.catalogue import load_study
-from offmodel.studies.study import Study
+from offmodel.studies.study import GRID, Study
 from offmodel.studies.tracking import tracking
 
 _MOST_GRADERS = 6
@@ -71,7 +71,7 @@ def run_and_report(
         processes=where.gpus,
         recompute=where.recompute,
     )
-    targets = sliced(study.targets, only)
+    targets = sliced(study, only)
     check_gpus(targets, where.gpus)
     home = open_store(store)
     many = where.workers if where.workers is not None else workers_for(runtime, study.workers)
@@ -177,8 +177,11 @@ def study_plugins(name: str) -> tuple[str, ...]:
     return (f"study_{path.stem}={path.resolve()}",) if path.suffix == ".py" else ()
 
 
-def sliced(targets: Sequence[Recipe], only: Iterable[str]) -> Sequence[Recipe]:
+def sliced(study: Study, only: Iterable[str]) -> Sequence[Recipe]:
     """The targets of a slice, from words like `method=pirate_sft`.
+
+    A field of the points is theirs alone: with `method=pirate_sft` no reminder after it. Any other is looked for in all
+    that a target stands on (see `flow.graph.select`).
 
     Raises:
         UserError: a word is not FIELD=VALUE, or no target has it.
@@ -188,8 +191,11 @@ def sliced(targets: Sequence[Recipe], only: Iterable[str]) -> Sequence[Recipe]:
         field, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"'--only {word}' is not FIELD=VALUE; write for example --only method=pirate_sft.")
-        wanted[field] = value
-    return select(targets, wanted) if wanted else targets
+        if field in GRID:
+            study = study.narrowed(field, value)
+        else:
+            wanted[field] = value
+    return select(study.targets, wanted) if wanted else study.targets
 
 
 def report_only(name: str, *, store: Path | str, out: Path) -> None:
@@ -220,7 +226,7 @@ def write(study: Study, store: Store, out: Path) -> None:
             f"{made.missing} of {len(study.cells)} points are not measured yet; `offmodel run` computes them."
         )
     for line in made.findings:
-        console.print(line, highlight=False)
+        console.print(line, style="bold", highlight=False)
     page = next(p for p in made.files if p.suffix == ".html")
     console.print(f"Open {page} in a browser; beside it: {', '.join(p.name for p in made.files if p != page)}.",
                   highlight=False, soft_wrap=True)  # fmt: skip
@@ -232,7 +238,7 @@ def print_plan(name: str, *, store: Path | str, only: tuple[str, ...]) -> None:
 
     study = load_study(name)
     check_measurable(study)
-    targets = sliced(study.targets, only)
+    targets = sliced(study, only)
     home = open_store(store)
     found = plan(targets, home, typical=study.typical or None)
     console = Console()

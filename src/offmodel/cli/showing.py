@@ -30,7 +30,11 @@ def show_artifact(what: str, *, store: Path | str, example: int) -> None:
     """
     console = Console()
     home = open_store(store, create=False)
-    artifact = home.artifact(Path(what).name if Path(what).exists() else what)
+    named = [] if Path(what).exists() else _of_name(home, what.rstrip("/"))
+    if len(named) > 1:
+        _print_list(console, named)
+        return
+    artifact = named[0] if named else home.artifact(Path(what).name if Path(what).exists() else what)
     record = artifact.record
     console.print(
         f"[bold]{artifact.label}[/bold]  {record['digest']}" + ("  record only" if artifact.record_only else "")
@@ -46,6 +50,23 @@ def show_artifact(what: str, *, store: Path | str, example: int) -> None:
     if artifact.kind in TRAININGS:
         console.print()
         console.print(trained_example(home, artifact, example, marks=not console.color_system))
+
+
+def _name_of(artifact: Artifact) -> str:
+    """Kind and name, without the digest."""
+    return artifact.label.rpartition("-")[0]
+
+
+def _of_name(store: Store, what: str) -> list[Artifact]:
+    """Artifacts called so, with or without their kind."""
+    return [a for a in store.all() if what in (_name_of(a), _name_of(a).partition("/")[2])]
+
+
+def _print_list(console: Console, artifacts: list[Artifact]) -> None:
+    """Artifacts of one name, newest first."""
+    for a in sorted(artifacts, key=lambda a: -a.stamp):
+        console.print(f"{a.label}  made {a.record['created']}", highlight=False, soft_wrap=True)
+    console.print(f"{len(artifacts)} of this name; `offmodel show` with a digest shows one.", highlight=False)
 
 
 def show_cost(study: str, *, store: Path | str) -> None:

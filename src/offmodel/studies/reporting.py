@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from offmodel.analysis.content import Caution, Content, StudyFacts
 from offmodel.analysis.grid import check_baseline
-from offmodel.analysis.methods import Analysis, analyse, differences
+from offmodel.analysis.methods import analyse
 from offmodel.analysis.points import PointRecord, pick_of
 from offmodel.analysis.relapsetable import relapse_tables, write_relapses
 from offmodel.analysis.report import write_report
-from offmodel.analysis.table import difference_text, rich_table, table_rows
+from offmodel.analysis.table import rich_table, table_rows
+from offmodel.analysis.verdicts import findings_of, in_short
 from offmodel.core.errors import DataError, GateError
 from offmodel.store.artifacts import Store
 from offmodel.studies.accounts import audit_table, cost_table, further_table, gate_table, software_cautions
@@ -38,7 +39,7 @@ class Made:
 
     Attributes:
         table: for the terminal; None if nothing relative can be said yet.
-        findings: the comparisons of methods, one sentence each.
+        findings: what was found, in a few sentences; all comparisons are in `differences.csv` and on the page.
         cautions: serious ones, one sentence each.
         files: what was written.
         missing: points that are not measured yet.
@@ -104,7 +105,7 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
     write_costs(costs, out / "costs.csv")
     return Made(
         table=rich_table(table_rows(found), study.name, width) if found else None,
-        findings=_clear_findings(found) if found else (),
+        findings=tuple(in_short(findings_of(found))) if found else (),
         cautions=tuple(c.text for c in serious),
         files=tuple(sorted(p for p in out.iterdir() if p.suffix in _WRITTEN)),
         missing=results.missing,
@@ -165,8 +166,3 @@ def _facts(study: Study, results: Results) -> StudyFacts:
     return StudyFacts(
         name=study.name, question=study.question, prediction=study.prediction, facts=facts, missing=missing
     )
-
-
-def _clear_findings(found: Analysis) -> tuple[str, ...]:
-    """The clear differences of blind scores; the page has all, those of areas too."""
-    return tuple(difference_text(d) for d in differences(found, "blind score") if d.clear)

@@ -4,8 +4,9 @@ This module refuses to know any scientific number. Invariant: a study is a value
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from offmodel.core.errors import UnknownName
 from offmodel.data import Sources
 from offmodel.gate import Gate
 from offmodel.store.recipe import Recipe
@@ -139,6 +140,27 @@ class Study:
         points = [p.arm.scores for p in (*self.cells, *self.relapses)]
         return tuple(dict.fromkeys([*sides, *points]))
 
+    def narrowed(self, name: str, value: str) -> "Study":
+        """The points that have a value of a field of `GRID`, with what they are measured against.
+
+        Raises:
+            UnknownName: no point has it.
+        """
+        own = self.sides if name == "pair" else self.cells
+        known = {str(getattr(x, name)) for x in own}
+        if value not in known:
+            raise UnknownName(name, value, known)
+        return replace(
+            self,
+            sides=tuple(s for s in self.sides if name != "pair" or s.pair == value),
+            cells=tuple(c for c in self.cells if str(getattr(c, name)) == value),
+            # A relapse of the untreated organism belongs to every method; one knows nothing of settings.
+            relapses=tuple(p for p in self.relapses if str(getattr(p, name, value)) in (value, "")),
+        )
+
+
+GRID = ("pair", "method", "setting", "seed", "step")
+"""Fields of a point by which a study can be cut."""
 
 BuildStudy = Callable[[Sources], Study]
 """A study file's `study` function."""
