@@ -50,5 +50,8 @@ def test_a_hub_id_needs_its_commit() -> None:
 def test_unknown_places_are_named() -> None:
     with pytest.raises(ModelError, match="no GGUF file"):
         resolve_model("/nowhere/x.gguf")
+    for place in ("./nowhere", "../nowhere", "/nowhere", "~/nowhere/at/all", "nowhere"):
+        with pytest.raises(ModelError, match="There is no model folder"):
+            resolve_model(place)
     with pytest.raises(UnknownName, match="did you mean 'student'"):
         resolve_model("pocket:studnt")

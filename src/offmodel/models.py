@@ -275,7 +275,8 @@ def resolve_model(source: str) -> tuple[Recipe, Path | None]:
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})", source)
     if match:
         return HubModel(repo=match[1], revision=match[2]), None
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source) and not path.exists():
+    looks_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source) and not source.startswith(("./", "../"))
+    if looks_hub and not path.exists():
         raise ModelError(
             f"'{source}' is neither a folder here nor a hub id with its commit; write "
             f"'{source.split('@')[0]}@<40 hexadecimal digits>', or give the path of a local folder."

@@ -190,7 +190,8 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("{not json}", "line 2, is not JSON"),
+        ("{not json}", "line 2, is not JSON (Expecting property name enclosed in double quotes at column 2); mend"),
+        ('{"prompt": "a\tb"}', "line 2, is not JSON (Invalid control character at column 14); mend"),
         ('\n{"prompt": "hello"}', "line 2, is empty"),
         ("[1, 2]", "line 2, is not a JSON object"),
         ('{"text": "hello"}', "line 2, has no 'prompt', 'question', 'messages', 'conversations' or 'instruction'"),

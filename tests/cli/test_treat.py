@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -272,3 +273,41 @@ def test_the_output_folder_is_whole_or_not_there_and_nothing_is_overwritten(tmp_
     assert not Path(".new.part").exists()
     with pytest.raises(UserError, match="is not empty"):
         export(Path("full"), lambda draft: None, {"README.md": "x"})
+
+
+SETTLED = """
+from dataclasses import dataclass
+from offmodel.treatments.interface import Method
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    own: int{default}
+
+def build(blue):
+    assert blue.choices.of(Share).own == 3
+    return blue.training("settled", blue.labels(author="teacher", pool="blue"))
+
+METHOD = Method(name="settled", summary="with settings", source="none", build=build)
+"""
+
+
+@pytest.mark.parametrize("default", ["", " = 3"])
+def test_a_method_from_outside_brings_its_settings_or_is_sent_to_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default: str
+) -> None:
+    (tmp_path / "settled.py").write_text(SETTLED.format(default=default))
+    info = tmp_path / "settled-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: settled\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[offmodel.treatments]\nsettled = settled:METHOD\n")
+    monkeypatch.delitem(sys.modules, "settled", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = treat("--method", "settled", "--out", tmp_path / "out", "--store", tmp_path / "s")
+    if default:
+        assert told.code == 0, told.err
+        return
+    assert told.code == 2
+    sentence = " ".join(told.err.split())
+    assert "'settled' needs settings 'Share', which have no defaults" in sentence
+    assert "docs/add-a-treatment.md" in sentence
+    assert "Blue" not in sentence

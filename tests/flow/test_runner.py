@@ -169,13 +169,17 @@ def test_recipe_of_a_file_off_the_path_reaches_workers_as_plugin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "mine.py"
-    path.write_text("from toy_recipes import Number\n\n\nclass Mine(Number):\n    __slots__ = ()\n")
+    (tmp_path / "beside_mine.py").write_text("from toy_recipes import Number\n")
+    path.write_text("from beside_mine import Number\n\n\nclass Mine(Number):\n    __slots__ = ()\n")
     spec = importlib.util.spec_from_file_location("study_mine", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "study_mine", module)
-    spec.loader.exec_module(module)
+    with monkeypatch.context() as patch:  # a worker inherits this path, so it must not hold the folder
+        patch.syspath_prepend(tmp_path)
+        spec.loader.exec_module(module)
+    monkeypatch.delitem(sys.modules, "beside_mine")
     runtime = Runtime(plugins=(f"study_mine={path}",))
     store = Store(tmp_path / "store")
     assert go(store, module.Mine(seed=1), workers=1, runtime=runtime).computed == 1

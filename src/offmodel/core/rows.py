@@ -32,7 +32,8 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number}, is not JSON ({error.msg}); mend or remove the line.") from None
+                what = f"{error.msg.removesuffix(' at')} at column {error.colno}"
+                raise DataError(f"{path}, line {number}, is not JSON ({what}); mend or remove the line.") from None
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}, is not a JSON object; write one {{...}} a line.")
             yield number, row

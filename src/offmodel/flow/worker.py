@@ -134,11 +134,14 @@ class Voice:
 
 
 def load_plugin(plugin: str) -> None:
-    """Import a plugin of a `Runtime`."""
+    """Import a plugin of a `Runtime`; a file may import the modules beside it."""
     name, _, path = plugin.partition("=")
     if not path:
         importlib.import_module(name)
     elif name not in sys.modules:
+        folder = str(Path(path).parent)
+        if folder not in sys.path:
+            sys.path.append(folder)  # last: no file in it hides a package
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None, path
         sys.modules[name] = importlib.util.module_from_spec(spec)

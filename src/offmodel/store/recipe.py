@@ -41,7 +41,7 @@ class Runtime:
         micro_batch: sequences in one forward pass; None lets the engine choose.
         locations: (content digest, path) of local files and folders that recipes name by content.
         plugins: modules to import in each worker before it loads recipes: a name, or `name=path.py` for a file that is
-            not on the Python path, such as a study's.
+            not on the Python path, such as a study's, and may import the modules beside it.
         requests: requests to a remote endpoint at once.
         request_seconds: time-out of one request.
         request_tries: times that a request is tried, with growing pauses between.

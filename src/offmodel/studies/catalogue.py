@@ -52,6 +52,7 @@ def _build_file(path: Path, sources: Sources) -> Study:
     spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    _look_beside(path.resolve().parent)
     # Dataclasses look their module up by name while they are made.
     sys.modules[spec.name] = module
     try:
@@ -64,6 +65,32 @@ def _build_file(path: Path, sources: Sources) -> Study:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the user's own file raises is shown with its own traceback
         raise StudyError(f"The study file {path} raises:\n{_own_traceback(error, path)}") from None
+
+
+def _look_beside(folder: Path) -> None:
+    """Let a study file import the modules beside it, as `python FILE` does.
+
+    The folder stays on the path until a study of another folder is loaded, since recipes import while they are
+    computed; it comes last, so that no file in it hides a package.
+    """
+    for old in _beside - {folder}:
+        _beside.remove(old)
+        sys.path[:] = [p for p in sys.path if p != str(old)]
+        # A module of the same name beside another study is another module.
+        for name in [n for n, module in sys.modules.items() if _lies_in(old, n, getattr(module, "__file__", None))]:
+            del sys.modules[name]
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        _beside.add(folder)
+    importlib.invalidate_caches()
+
+
+_beside: set[Path] = set()
+
+
+def _lies_in(folder: Path, name: str, file: str | None) -> bool:
+    first = folder / name.partition(".")[0]
+    return file is not None and (Path(file) == first.with_suffix(".py") or Path(file).is_relative_to(first))
 
 
 def _own_traceback(error: Exception, path: Path) -> str:

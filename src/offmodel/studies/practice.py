@@ -6,7 +6,7 @@ every mistake that can be seen without loading a model is raised while the recip
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
 from offmodel.audit import deal
@@ -25,10 +25,10 @@ from offmodel.store.recipe import Recipe
 from offmodel.studies import quickstart
 from offmodel.studies.grid import Board, practice, treat
 from offmodel.studies.presets import Preset
-from offmodel.studies.settings import Author, Capability
+from offmodel.studies.settings import Author, Blue, Capability
 from offmodel.studies.study import Cell
 from offmodel.studies.watching import Watch, framed
-from offmodel.treatments.interface import Method
+from offmodel.treatments.interface import Method, MissingSettings
 
 CHAT = "chat"
 """The measure of answers to held-out prompts, for style and coherence."""
@@ -103,7 +103,7 @@ def plan_practice(
 
     Raises:
         ModelError: the student is behind an endpoint.
-        UserError: the method is an oracle, or lacks an author.
+        UserError: the method is an oracle, or lacks an author or settings.
     """
     if isinstance(student, EndpointModel):
         raise ModelError("A model behind an endpoint can write labels but not be treated; give a folder or a hub id.")
@@ -123,7 +123,7 @@ def plan_practice(
     world = replace(world, sizes=sizes, bench=replace(world.bench, capabilities=(dev,), chance=first.chance))
     board = practice(world)
     try:
-        cells = treat(board, method, preset.blue, seed=preset.seed)
+        cells = _cells(board, method, preset.blue, preset.seed)
     except RecipeError as error:
         raise UserError(
             f"The method '{method.name}' cannot be used so: {error} (`--author ROLE=MODEL` names an author.)"
@@ -134,6 +134,21 @@ def plan_practice(
             "prompts of a JSONL file instead."
         )
     return Practice(board=board, cells=tuple(cells), tasks=tasks, watch=watch, preset=preset)
+
+
+def _cells(board: Board, method: Method, blue: Blue, seed: int) -> Sequence[Cell]:
+    """The checkpoints; settings that the preset lacks are a method's own defaults, where it has one for every field."""
+    try:
+        return treat(board, method, blue, seed=seed)
+    except MissingSettings as error:
+        kind = error.kind
+        given = (f.default is not MISSING or f.default_factory is not MISSING for f in fields(kind))
+        if not all(given):
+            raise UserError(
+                f"The method '{method.name}' needs settings '{kind.__name__}', which have no defaults and which "
+                "`treat` does not know; use it in a study, which gives them (docs/add-a-treatment.md)."
+            ) from None
+    return _cells(board, method, replace(blue, choices=(*blue.choices, kind())), seed)
 
 
 def check_prompts(prompts: Recipe, preset: Preset, sources: Sources) -> list[Prompt]:

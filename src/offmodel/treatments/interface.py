@@ -122,6 +122,17 @@ class Desk(Protocol):
 T = TypeVar("T")
 
 
+class MissingSettings(RecipeError):
+    """The study gives no settings of the `kind` that a method asks for."""
+
+    def __init__(self, kind: type):
+        super().__init__(
+            f"This study has no settings '{kind.__name__}', which the method needs; add a {kind.__name__}(...) to the "
+            "choices of its Blue."
+        )
+        self.kind = kind
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -137,15 +148,12 @@ class Choices:
         """The settings of a kind.
 
         Raises:
-            RecipeError: the study gives none.
+            MissingSettings: the study gives none.
         """
         for value in self.values:
             if type(value) is kind:
                 return value
-        raise RecipeError(
-            f"This study has no settings '{kind.__name__}', which the method needs; add a {kind.__name__}(...) to the "
-            "choices of its Blue."
-        )
+        raise MissingSettings(kind)
 
 
 @final
