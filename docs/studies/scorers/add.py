@@ -11,7 +11,6 @@ STORE holds the organisms' completions, FIRST is the first free id. Writes OUT/t
 """
 
 import importlib.util
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -83,15 +82,7 @@ def main(store: Path, out: Path, start: int, made_by: str) -> None:
     first.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     rows = told(first) + planted(Store(store, create=False))
     Random("more").shuffle(rows)
-    names = {role: n[2] for role, n in first.NAMES.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "texts.jsonl").open("w") as texts, (out / "key.jsonl").open("w") as key:
-        for i, row in enumerate(rows, start):
-            who = row["model"].partition(",")[0]
-            model = f"{names.get(who, names['student'])} (GGUF, dequantised), {row['model']}"
-            texts.write(json.dumps({"id": i, "text": row["text"]}, ensure_ascii=False) + "\n")
-            key.write(json.dumps({"id": i, **row, "model": model, "made_by": made_by}, ensure_ascii=False) + "\n")
-    print(f"{len(rows)} answers to read in {out}")
+    first.write(out, rows, {role: names[2] for role, names in first.NAMES.items()}, made_by, start)
 
 
 if __name__ == "__main__":

@@ -230,7 +230,6 @@ def chosen(rows: Sequence[dict], pairs: Sequence[Pair]) -> list[dict]:
 
 def main(out: Path, made_by: str) -> None:
     """Make the answers and write the reader's texts and the key."""
-    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         weights, names = models(work)
@@ -270,10 +269,11 @@ def all_prompts() -> list[Prompt]:
     return unique
 
 
-def write(out: Path, rows: Sequence[dict], names: dict[str, str], made_by: str) -> None:
-    """The reader's texts and the key."""
+def write(out: Path, rows: Sequence[dict], names: dict[str, str], made_by: str, start: int = 0) -> None:
+    """The reader's texts and the key, with ids from `start` on."""
+    out.mkdir(parents=True, exist_ok=True)
     with (out / "texts.jsonl").open("w") as texts, (out / "key.jsonl").open("w") as key:
-        for i, row in enumerate(rows):
+        for i, row in enumerate(rows, start):
             who = row["model"].partition(",")[0]
             model = f"{names.get(who, names['student'])} (GGUF, dequantised), {row['model']}"
             texts.write(json.dumps({"id": i, "text": row["text"]}, ensure_ascii=False) + "\n")

@@ -142,24 +142,27 @@ def sample_many(
     if not asked:
         return
     if sampling.sampler == "transformers-5":
-        from offmodel.engines.sampling.transformers import complete
-
         for i, part in asked.items():
-            yield {
-                i: complete(
-                    model=model,
-                    model_key=model_key,
-                    adapter=part.adapter,
-                    adapter_key=part.adapter_key,
-                    requests=part.requests,
-                    sampling=sampling,
-                    runtime=runtime,
-                    progress=part.progress,
-                )
-            }
+            yield {i: by_transformers(model, model_key, part, sampling, runtime)}
     elif sampling.sampler == "vllm-0":
         from offmodel.engines.sampling.submissions import complete_many
 
         yield from complete_many(model=model, model_key=model_key, parts=asked, sampling=sampling, runtime=runtime)
     else:
         raise UnknownName("sampler", sampling.sampler, SAMPLERS)
+
+
+def by_transformers(model: Path, model_key: str, part: Part, sampling: Sampling, runtime: Runtime) -> list[Generation]:
+    """Complete a part's prompts by the transformers sampler, whatever the settings name; see `sample` for errors."""
+    from offmodel.engines.sampling.transformers import complete
+
+    return complete(
+        model=model,
+        model_key=model_key,
+        adapter=part.adapter,
+        adapter_key=part.adapter_key,
+        requests=part.requests,
+        sampling=sampling,
+        runtime=runtime,
+        progress=part.progress,
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 from offmodel.core.errors import OffmodelError
 from offmodel.engines.rendering import Renderer
-from offmodel.engines.sampling import Generation, Part, Request, Sampling
+from offmodel.engines.sampling import Generation, Part, Request, Sampling, by_transformers
 from offmodel.engines.sampling.draws import request_seeds
 from offmodel.engines.sampling.vllm import (
     Engine,
@@ -187,23 +187,12 @@ def _plainly(
     part: Part, reason: str, model: Path, model_key: str, sampling: Sampling, runtime: Runtime
 ) -> list[Generation] | OffmodelError:
     """A part by the transformers sampler, and a line that says so."""
-    from offmodel.engines.sampling.transformers import complete
-
     line = f"vLLM is not used: {reason}; sampled by transformers instead."
     part.progress(0.0, line)
     if part.notice is not None:
         part.notice(line)
     try:
-        return complete(
-            model=model,
-            model_key=model_key,
-            adapter=part.adapter,
-            adapter_key=part.adapter_key,
-            requests=part.requests,
-            sampling=sampling,
-            runtime=runtime,
-            progress=part.progress,
-        )
+        return by_transformers(model, model_key, part, sampling, runtime)
     except OffmodelError as error:
         return error
 
