@@ -3,8 +3,8 @@
 Random models of known shapes: the speed is that of the real ones, no weights are needed. Passes are plain on one GPU
 too, where LoRA passes would else be captured. Four parts, each a key of the result: `equal` (20 steps on one and on N
 GPUs, dense and mixture, all weights and LoRA), `speed` (0.5B on one and on N: tokens a second, scaling, peak memory),
-`large` (8 billion parameters, all weights, float32 master weights, on N), and `kill` (killed on N after some steps,
-gone on with on one).
+`large` (8 billion parameters, all weights, float32 master weights, on one where it holds them and on N), and `kill`
+(killed on N after some steps, gone on with on one).
 
     PYTHONPATH=src python benchmarks/gpu_fsdp.py --gpus 2 --out benchmarks/results/gpu_fsdp.json
     PYTHONPATH=src python benchmarks/gpu_fsdp.py --gpus 2 --toy          # a dry run on a CPU, in minutes
@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -32,6 +33,7 @@ from offmodel.engines.footprint import GIB, shape_of, training_memory
 from offmodel.engines.objective import CROSS_ENTROPY
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Lora, Sft, train
+from offmodel.engines.sharded import launch
 from offmodel.engines.sharded.split import deal
 from offmodel.store.recipe import Runtime
 
@@ -145,24 +147,62 @@ def speed(root: Path, device: str, gpus: int, toy: bool) -> dict[str, Any]:
 
 
 def large(root: Path, device: str, gpus: int, toy: bool) -> dict[str, Any]:
-    """All weights of 8 billion parameters: speed, and memory beside the estimate."""
+    """All weights of 8 billion parameters on one GPU and on several: speed of later steps, memory beside the estimate.
+
+    One GPU takes the sharded engine too, so that both do the same work; where it does not hold the model, the others
+    are measured all the same.
+    """
     name = "dense" if toy else "8B"
     folder = build(root, name, device)
     shape = shape_of(json.loads((folder / "config.json").read_text()), name)
-    sft = replace(SFT, steps=3 if toy else 8, checkpoints=())
-    found = {}
+    found: dict[str, Any] = {}
     for recompute in (True, False):
-        most = largest_pass(sft, gpus, mean=40 if toy else 190)
-        planned = training_memory(shape, sft, processes=gpus, recompute=recompute, pass_tokens=most)
-        about: dict[str, Any] = {"planned_peak_gib": round(planned.peak / GIB, 2)}
-        try:
-            facts, _ = go(folder, sft, device, gpus, mean=40 if toy else 190, recompute=recompute)
-            about |= {k: facts.get(k) for k in ("tokens_per_second", "peak_memory_gib", "micro_batch_halved_to")}
-        except OffmodelError as error:  # the figure is then that it does not fit
-            about["refused"] = str(error)
-        found["recompute" if recompute else "kept"] = about
-        print(name, about, flush=True)
+        by_gpus: dict[str, Any] = {}
+        for n in sorted({1, gpus}):
+            sft = replace(SFT, batch_size=16 * n, steps=3 if toy else 48, checkpoints=())
+            most = largest_pass(sft, n, mean=40 if toy else 190)
+            planned = training_memory(shape, sft, processes=n, recompute=recompute, pass_tokens=most)
+            about: dict[str, Any] = {"planned_peak_gib": round(planned.peak / GIB, 2)}
+            try:
+                about |= stretch(folder, sft, device, n, mean=40 if toy else 190, recompute=recompute)
+            except OffmodelError as error:  # the figure is then that it does not fit
+                about["refused"] = str(error)
+            by_gpus[str(n)] = about
+            print(name, "recompute" if recompute else "kept", n, about, flush=True)
+        speeds = [row.get("tokens_per_second") for row in by_gpus.values()]
+        if gpus > 1 and all(speeds):
+            by_gpus["efficiency"] = speeds[-1] / (speeds[0] * gpus)
+        found["recompute" if recompute else "kept"] = by_gpus
+        print(name, found, flush=True)
     return found
+
+
+def stretch(folder: Path, sft: Sft, device: str, gpus: int, *, mean: int, recompute: bool) -> dict[str, Any]:
+    """A training by the sharded engine; its speed from the first look at the losses to the last one."""
+    marks: dict[int, float] = {}
+    root = Path(mkdtemp(dir=folder.parent))
+    (root / "scratch").mkdir()
+    data = rows(64, 1000, mean)
+    facts = launch.run(
+        model=folder, adapter=None, examples=data, sft=sft, out=root / "out", scratch=root / "scratch",
+        progress=lambda fraction, text="": marks.setdefault(round(fraction * sft.steps), time.perf_counter()),
+        runtime=Runtime(device=device, processes=gpus, recompute=recompute, graphs="off"), layout="auto",
+        resume_every_s=1e9,
+    )  # fmt: skip
+    shutil.rmtree(root, ignore_errors=True)
+    lengths = np.array([len(e.ids) for e in data])
+    first, last = min(step for step in marks if step > 0), max(marks)
+    steps = range(first, last)
+    tokens = sum(int(lengths[batch_indices(64, batch_size=sft.batch_size, seed=sft.seed, step=i)].sum()) for i in steps)
+    kept = {k: facts.get(k) for k in ("peak_memory_gib", "micro_batch_halved_to", "layout", "seconds_stepping")}
+    if last == first:
+        return kept
+    took = marks[last] - marks[first]
+    return kept | {
+        "tokens_per_second": round(tokens / took),
+        "ms_a_step": round(1000 * took / len(steps), 1),
+        "steps": f"{first + 1} to {last}",
+    }
 
 
 def kill(root: Path, device: str, gpus: int, toy: bool) -> dict[str, Any]:

@@ -288,6 +288,9 @@ def main() -> int:
         rows.measure(
             "TRL, packed 4 x 1024", lambda: trl(bench, *short, packed=(128, 4) if toy else (1024, 4)), needs=30
         )
+        rows.measure(
+            "TRL, packed 16 x 1024", lambda: trl(bench, *short, packed=(128, 8) if toy else (1024, 16)), needs=40
+        )
         rows.measure(f"ours, cohort of {first}", lambda: cohort(bench, first, *cohorts[first]), needs=45)
         rows.measure(
             f"profile, cohort of {first}, captured", lambda: profiled(captured, first, 4 if toy else 8), needs=40
@@ -297,9 +300,6 @@ def main() -> int:
         for k in others:
             rows.measure(f"ours, cohort of {k}", lambda k=k: cohort(bench, k, *cohorts[k]), needs=20 + 1.4 * k)
         rows.measure("plain loop with PEFT", lambda: peft_loop(bench, *short), needs=25)
-        rows.measure(
-            "TRL, packed 16 x 1024", lambda: trl(bench, *short, packed=(128, 8) if toy else (1024, 16)), needs=40
-        )
     apart = max((r.get("largest_loss_difference", 0.0) for r in rows.found["rows"]), default=0.0)
     rows.note(largest_loss_difference=apart)
     print(f"losses differ by at most {apart}", flush=True)

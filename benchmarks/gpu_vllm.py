@@ -110,14 +110,20 @@ def adapter_for(
 
 
 @torch.inference_mode()
-def log_probabilities(folder: Path, asked: list[Request], device: str) -> dict[str, float]:
-    """Log-probabilities of vLLM's greedy tokens, by vLLM and by transformers, both in bfloat16."""
+def log_probabilities(folder: Path, asked: list[Request], device: str, adapter: Path | None = None) -> dict[str, float]:
+    """Log-probabilities of vLLM's greedy tokens, by vLLM and by transformers (with PEFT), both in bfloat16."""
     from transformers import AutoModelForCausalLM
 
-    llm = vllm._RUNNING[0].llm
+    engine = vllm._RUNNING[0]
     params = vllm._vllm().SamplingParams(temperature=0.0, max_tokens=32, logprobs=1, ignore_eos=True, detokenize=False)
-    outputs = llm.generate([{"prompt_token_ids": list(r.ids)} for r in asked], params, use_tqdm=False)
+    prompts = [{"prompt_token_ids": list(r.ids)} for r in asked]
+    lora = vllm.load(engine, adapter, adapter and str(adapter))
+    outputs = engine.llm.generate(prompts, params, lora_request=lora, use_tqdm=False)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(device)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).to(torch.bfloat16)
     apart = []
     for request, output in zip(asked, outputs, strict=True):
         tokens = list(output.outputs[0].token_ids)
@@ -181,7 +187,10 @@ class Checks:
         before = self.alone[self.student]
         adapter = adapter_for(self.student, self.asked, before, self.work / "adapter", self.device)
         there, plain = (ask(self.student, self.asked, s, self.device, adapter) for s in (self.served, PLAIN))
-        return {"same": same(there, plain), "as_without_adapter": same(there, before)}
+        found: dict[str, Any] = {"same": same(there, plain), "as_without_adapter": same(there, before)}
+        if self.served.sampler == "vllm-0":
+            found["log_probabilities"] = log_probabilities(self.student, self.asked[:64], self.device, adapter)
+        return found
 
     def four(self, folder: Path, vocabulary: int, n: int, longest: int) -> dict[str, Any]:
         """Four adapters in one submission and in four.
