@@ -216,8 +216,9 @@ def trl(bench: Bench, steps: int, look: int, *, packed: tuple[int, int] | None) 
     # TRL logs the mean over a few steps.
     each = sft.steps // len(losses)
     ours = bench.losses.get("single", [])
-    means = [statistics.mean(ours[i : i + each]) for i in range(0, each * len(losses), each)]
-    return found | {"largest_loss_difference": round(max(abs(a - b) for a, b in zip(means, losses, strict=True)), 5)}
+    whole = [ours[i : i + each] for i in range(0, each * len(losses), each)]
+    pairs = [(statistics.mean(a), b) for a, b in zip(whole, losses, strict=True) if len(a) == each]
+    return found | {"largest_loss_difference": round(max(abs(a - b) for a, b in pairs), 5)}
 
 
 def profiled(bench: Bench, k: int, steps: int = 4) -> dict[str, Any]:
