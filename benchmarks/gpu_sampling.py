@@ -171,7 +171,9 @@ def main() -> int:
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--limit", type=float, default=420.0, help="seconds; no row is begun that may not fit")
+    parser.add_argument("--peers", default="generate,vllm", help="whom to measure beside ours")
     args = parser.parse_args()
+    peers = args.peers.split(",")
     device, shape = ("cpu", TOY) if args.toy else ("cuda", HALF_BILLION)
     sizes = [(8, 16), (16, 16)] if args.toy else [(256, 256), (1024, 256)]
     rows = Rows(args.out, device=device, limit=args.limit, shape=shape)
@@ -181,7 +183,7 @@ def main() -> int:
             asked, about = requests(n, limit, shape["vocab_size"]), {"n": n, "limit": limit}
             work = lambda asked=asked, n=n: graphed(folder, asked, device, args.repeats, compare=n == sizes[0][0])  # noqa: E731
             rows.measure("offmodel", lambda about=about, work=work: about | work(), needs=25)
-        for n, limit in sizes:
+        for n, limit in sizes if "generate" in peers else []:
             asked, about = requests(n, limit, shape["vocab_size"]), {"n": n, "limit": limit}
             once = 1 if n > 256 else args.repeats
             rows.measure(
@@ -189,9 +191,10 @@ def main() -> int:
                 lambda asked=asked, about=about, once=once: about | generated(folder, asked, device, once),
                 needs=60,
             )
-        asked = requests(sizes[-1][0], 8 if args.toy else 32, shape["vocab_size"])
-        rows.measure("profile", lambda: profiled(folder, asked, device), needs=20)
-        if device == "cuda":
+        if "generate" in peers:
+            asked = requests(sizes[-1][0], 8 if args.toy else 32, shape["vocab_size"])
+            rows.measure("profile", lambda: profiled(folder, asked, device), needs=20)
+        if device == "cuda" and "vllm" in peers:
             work = lambda: by_hand(folder, sizes, shape["vocab_size"], args.repeats, rows)  # noqa: E731
             rows.measure("vLLM's start", work, needs=60)
     same = [r["same_without_graphs"] for r in rows.found["rows"] if "same_without_graphs" in r]

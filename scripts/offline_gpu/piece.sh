@@ -12,6 +12,6 @@ if [ "$3" = tar ]; then
 fi
 cat "/tmp/pieces/$1"/* > "/tmp/m/$1.gguf" && rm -rf "/tmp/pieces/$1"
 echo "$3  /tmp/m/$1.gguf" | sha256sum -c || exit 1
-export OFFMODEL_STORE=/tmp/store PYTHONPATH=/tmp/w/src:/tmp/site OMP_NUM_THREADS=4 PYTHONWARNINGS=ignore
+export OFFMODEL_STORE=/dev/shm/store PYTHONPATH=/tmp/w/src:/tmp/site OMP_NUM_THREADS=4 PYTHONWARNINGS=ignore
 setsid nohup $quiet bash -c "python3 /tmp/w/scripts/offline_gpu/convert.py /tmp/m/$1.gguf > /tmp/out/conv-$1.log 2>&1 && touch /tmp/s/conv-$1.ok" \
   < /dev/null > /dev/null 2>&1 &

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Works off /tmp/jobs, line by line: NAME LIMIT MARKERS GPUS COMMAND. The file may be changed while it works.
 export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=4 TOKENIZERS_PARALLELISM=false PYTHONWARNINGS=ignore
-export OFFMODEL_MODELS=/tmp/m OFFMODEL_DATA=/tmp/w/.carry/data OFFMODEL_STORE=/tmp/store
+export OFFMODEL_MODELS=/tmp/m OFFMODEL_DATA=/tmp/w/.carry/data OFFMODEL_STORE=/dev/shm/store
 while true; do
   line=$(head -n 1 /tmp/jobs)
   [ -z "$line" ] && { sleep 1; continue; }

