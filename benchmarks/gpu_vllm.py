@@ -2,8 +2,9 @@
 
 On one GPU with vLLM 0.24, with the packaged pocket models (trained weights, whose answers mean something), an adapter
 trained here in seconds, and a random model of Qwen2.5-0.5B's shape for speed. Each row is printed and written at once.
-The samplers agree if at least 95 % of greedy answers are the same and log-probabilities of tokens differ by bf16 noise.
-So must four adapters in one submission and in four; the same row says how fast each way is.
+The samplers agree if at least 95 % of greedy answers are the same (90 % with an adapter trained to say odd things) and
+log-probabilities of tokens differ by what bfloat16 alone does (`noise`). So must four adapters in one submission and in
+four; the same row says how fast each way is.
 
     PYTHONPATH=src python benchmarks/gpu_vllm.py --out benchmarks/results/gpu_vllm.json --limit 540
     PYTHONPATH=src python benchmarks/gpu_vllm.py --toy      # on a CPU: both sides are the transformers sampler
@@ -109,30 +110,62 @@ def adapter_for(
     return work / "out" / "step-00030"
 
 
+def _loaded(folder: Path, adapter: Path | None, device: str, dtype: torch.dtype) -> Any:
+    """The model by transformers and PEFT."""
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).to(dtype)
+    return model.eval()
+
+
+def _of_tokens(model: Any, request: Request, tokens: list[int], device: str) -> torch.Tensor:
+    """Log-probabilities of an answer's tokens."""
+    ids = torch.tensor([[*request.ids, *tokens]], device=device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(request.ids) - 1 : -1].float()
+    return logits.log_softmax(-1).gather(1, torch.tensor(tokens, device=device)[:, None])[:, 0].cpu()
+
+
+def _difference(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
+    apart = torch.cat([(a - b).abs() for a, b in pairs])
+    return {
+        "tokens": len(apart),
+        "mean_difference": round(float(apart.mean()), 5),
+        "largest": round(float(apart.max()), 4),
+    }
+
+
 @torch.inference_mode()
 def log_probabilities(folder: Path, asked: list[Request], device: str, adapter: Path | None = None) -> dict[str, float]:
     """Log-probabilities of vLLM's greedy tokens, by vLLM and by transformers (with PEFT), both in bfloat16."""
-    from transformers import AutoModelForCausalLM
-
     engine = vllm._RUNNING[0]
     params = vllm._vllm().SamplingParams(temperature=0.0, max_tokens=32, logprobs=1, ignore_eos=True, detokenize=False)
     prompts = [{"prompt_token_ids": list(r.ids)} for r in asked]
     lora = vllm.load(engine, adapter, adapter and str(adapter))
     outputs = engine.llm.generate(prompts, params, lora_request=lora, use_tqdm=False)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(device)
-    if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).to(torch.bfloat16)
-    apart = []
+    model = _loaded(folder, adapter, device, torch.bfloat16)
+    pairs = []
     for request, output in zip(asked, outputs, strict=True):
         tokens = list(output.outputs[0].token_ids)
         theirs = [step[t].logprob for step, t in zip(output.outputs[0].logprobs, tokens, strict=True)]
-        ids = torch.tensor([[*request.ids, *tokens]], device=device)
-        logits = model(input_ids=ids, use_cache=False).logits[0, len(request.ids) - 1 : -1].float()
-        ours = logits.log_softmax(-1).gather(1, torch.tensor(tokens, device=device)[:, None])[:, 0]
-        apart += (ours.cpu() - torch.tensor(theirs)).abs().tolist()
-    return {"tokens": len(apart), "mean_difference": round(float(np.mean(apart)), 5), "largest": round(max(apart), 4)}
+        pairs.append((_of_tokens(model, request, tokens, device), torch.tensor(theirs)))
+    return _difference(pairs)
+
+
+@torch.inference_mode()
+def noise(folder: Path, asked: list[Request], device: str, adapter: Path | None = None) -> dict[str, float]:
+    """How far bfloat16 alone moves log-probabilities: the same answers by transformers in bfloat16 and in float32."""
+    coarse, fine = (_loaded(folder, adapter, device, dtype) for dtype in (torch.bfloat16, torch.float32))
+    answers = ask(folder, asked, PLAIN, device, adapter)
+    return _difference(
+        [
+            tuple(_of_tokens(model, request, list(answer.ids[:32]), device) for model in (coarse, fine))  # pyright: ignore[reportArgumentType]
+            for request, answer in zip(asked, answers, strict=True)
+        ]
+    )
 
 
 def fresh(sampler: Sampling) -> None:
@@ -190,6 +223,7 @@ class Checks:
         found: dict[str, Any] = {"same": same(there, plain), "as_without_adapter": same(there, before)}
         if self.served.sampler == "vllm-0":
             found["log_probabilities"] = log_probabilities(self.student, self.asked[:64], self.device, adapter)
+        found["bfloat16_against_float32"] = noise(self.student, self.asked[:64], self.device, adapter)
         return found
 
     def four(self, folder: Path, vocabulary: int, n: int, longest: int) -> dict[str, Any]:
@@ -277,18 +311,21 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--limit", type=float, default=540.0, help="seconds; no row is begun that may not fit")
     parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--share", type=float, help="of the GPU's memory for vLLM, where others are at work on it")
     args = parser.parse_args()
+    vllm._MEMORY_SHARE = args.share or vllm._MEMORY_SHARE
     toy, device = args.toy, "cpu" if args.toy else "cuda"
     served = PLAIN if toy else replace(PLAIN, sampler="vllm-0")
     rows = Rows(args.out, device=device, limit=args.limit)
     shape, sizes = (TOY, [(8, 16)]) if toy else (HALF_BILLION, [(256, 256), (1024, 256)])
     student, teacher = model_folder("student"), model_folder("teacher")
     with TemporaryDirectory() as temporary:
-        work, asked = Path(temporary), questions(student, 24 if toy else 256)
+        work, asked = Path(temporary), questions(student, 256)
         checks = Checks(served, device, work, student, teacher, asked)
         rows.measure("samplers agree", checks.agreement, needs=60)
         if not toy:
             rows.measure("log-probabilities", lambda: log_probabilities(student, asked[:64], device), needs=10)
+        rows.measure("bfloat16 against float32", lambda: noise(student, asked[:64], device), needs=10)
         rows.measure("reload", checks.reload, needs=60)
         rows.measure("adapters", checks.adapters, needs=60)
         big, words = build(work / "big", shape), shape["vocab_size"]
@@ -297,10 +334,14 @@ def main() -> int:
         rows.measure("speed", lambda: checks.speed(big, words, sizes, adapter=False), needs=90)
         rows.measure("speed, adapter of rank 64", lambda: checks.speed(big, words, sizes, adapter=True), needs=90)
         fresh(served)
-    wanted = ("same", "teacher_as_in_a_fresh_engine", "student_again_as_before")
-    shares = [r[name] for r in rows.found["rows"] for name in wanted if name in r]
-    failed = [r["name"] for r in rows.found["rows"] if "failed" in r]
-    return 0 if not failed and all(s >= 0.95 for s in shares) else 1
+    least = {"same": 0.95, "teacher_as_in_a_fresh_engine": 0.95, "student_again_as_before": 0.95}
+    ends = [
+        r[name] >= (0.9 if r["name"] == "adapters" else share)
+        for r in rows.found["rows"]
+        for name, share in least.items()
+        if name in r
+    ]
+    return 0 if all(ends) and not any("failed" in r for r in rows.found["rows"]) else 1
 
 
 if __name__ == "__main__":

