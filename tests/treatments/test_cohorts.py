@@ -29,7 +29,7 @@ def test_missing_treatments_train_as_one_cohort(tiny: Any, adapters: Any, tmp_pa
     times = {"seconds", "seconds_stepping", "seconds_in_cohort", "tokens_per_second", "cohort"}
     for name, treatment in adapters.items():
         alone, here = tiny.store.find(treatment), fresh.find(treatment)
-        assert here.record["facts"]["cohort"] == len(here.record["machine"]["group"]) == len(adapters), name
+        assert here.record["facts"]["cohort"] == here.record["machine"]["group_size"] == len(adapters), name
         a, b = ({k: v for k, v in x.record["facts"].items() if k not in times} for x in (alone, here))
         assert a.pop("final_loss") == pytest.approx(b.pop("final_loss"), abs=1e-3)
         assert a == b, name

@@ -28,6 +28,7 @@ from rich.table import Table
 
 from offmodel.engines.labels import Labels
 from offmodel.flow.graph import closure
+from offmodel.flow.plan import group_of
 from offmodel.flow.progress import duration
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
@@ -124,7 +125,7 @@ def shared_seconds(found: Found) -> dict[str, float]:
     """
     groups: defaultdict[str, Found] = defaultdict(list)
     for recipe, record in found:
-        groups[min(record["machine"].get("group", [recipe.digest]))].append((recipe, record))
+        groups[group_of(record)].append((recipe, record))
     shares: dict[str, float] = {}
     for members in groups.values():
         seconds = sum(record["seconds"] for _, record in members)

@@ -146,7 +146,8 @@ def _machine(runtime: Runtime, group: list[Recipe]) -> dict[str, Any]:
     if torch is not None and runtime.device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name()
     if len(group) > 1:
-        found["group"] = [r.digest for r in group]
+        # One name for the group, not all its members: each of hundreds of records would hold hundreds of digests.
+        found |= {"group": min(r.digest for r in group), "group_size": len(group)}
     return found
 
 

@@ -140,8 +140,14 @@ def _seconds_each(records: Sequence[Mapping[str, Any]]) -> list[float]:
     """
     groups: defaultdict[str, list[float]] = defaultdict(list)
     for record in records:
-        groups[min(record["machine"].get("group", [record["digest"]]))].append(record["seconds"])
+        groups[group_of(record)].append(record["seconds"])
     return [sum(group) / len(group) for group in groups.values() for _ in group]
+
+
+def group_of(record: Mapping[str, Any]) -> str:
+    """The name that all records of what was computed together share; its own digest where it was computed alone."""
+    group = record["machine"].get("group", record["digest"])
+    return group if isinstance(group, str) else min(group)  # earlier records list the members
 
 
 def chains(todo: Mapping[str, Recipe], seconds: Mapping[str, float]) -> dict[str, float]:
