@@ -2,8 +2,9 @@
 
 A random model of Qwen2.5-0.5B's shape: the speed is that of the real one, no weights are needed. All prompts run to the
 limit; medians of repeats after a warm-up; vLLM's start is timed apart. Each row is printed and written at once. Also
-checked: a replayed graph gives the tokens that the same step gives when it is launched kernel by kernel. Whether our
-sampler and vLLM say the same is `gpu_vllm.py`'s question, which needs trained weights.
+checked: a replayed graph gives the tokens that the same step gives when it is launched kernel by kernel, and adapters
+side by side say what they say one after another. Whether our sampler and vLLM say the same is `gpu_vllm.py`'s question,
+which needs trained weights.
 
     PYTHONPATH=src python benchmarks/gpu_sampling.py --out benchmarks/results/gpu_sampling.json --limit 420
     PYTHONPATH=src python benchmarks/gpu_sampling.py --toy          # a dry run on a CPU
@@ -13,6 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,10 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 from bench import Rows, median
-from shapes import HALF_BILLION, TOY, build
+from gpu_training import SETTINGS
+from shapes import HALF_BILLION, TOY, build, examples
 
-from offmodel.engines.sampling import Request, Sampling, loaded, sample
+from offmodel.engines.sampling import Part, Request, Sampling, loaded, sample, sample_many
+from offmodel.engines.sampling import transformers as engine
 from offmodel.engines.sampling.decoder import Decoder
+from offmodel.engines.sft import train
 from offmodel.store.recipe import Runtime
 
 GREEDY = Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="bfloat16")
@@ -157,6 +162,52 @@ def profiled(folder: Path, asked: list[Request], device: str) -> dict[str, Any]:
     }
 
 
+def lanes(folder: Path, shape: dict[str, Any], device: str, n: int, longest: int, work: Path) -> dict[str, Any]:
+    """Adapters one after another and side by side: seconds of each way in turns, and how many answers are the same.
+
+    As in a study most answers are short and some long.
+    """
+    (work / "scratch").mkdir(parents=True)
+    steps, most = (1, 2, 3, 4, 5, 6, 7, 8), engine.LANES[device]
+    train(
+        model=folder, adapter=None, examples=examples(32, shape["vocab_size"]), out=work / "out",
+        scratch=work / "scratch", sft=replace(SETTINGS, steps=steps[-1], checkpoints=steps),
+        runtime=Runtime(device=device), progress=lambda *_: None,
+    )  # fmt: skip
+    limits = np.clip(np.random.default_rng(0).lognormal(4.5, 0.8, n), 8, longest).astype(int)
+    asked = [Request(r.ids, int(k)) for r, k in zip(requests(n, longest, shape["vocab_size"]), limits, strict=True)]
+    paths = [work / "out" / f"step-{step:05d}" for step in steps]
+    parts = [Part(adapter=p, adapter_key=p.name, requests=asked, progress=lambda *_: None) for p in paths]
+    seconds: dict[int, list[float]] = {}
+    answers: dict[int, list[list[tuple[int, ...]]]] = {}
+    _clear(device)
+    for side in (1, 4, 8, 1, 4, 8, 1, 4, 8):
+        engine.LANES[device] = side
+        began, found = time.perf_counter(), {}
+        for some in sample_many(
+            model=folder, model_key="bench", parts=parts, sampling=GREEDY, runtime=Runtime(device=device)
+        ):
+            found |= some
+        seconds.setdefault(side, []).append(round(time.perf_counter() - began, 3))
+        answers[side] = [[g.ids for g in found[i]] for i in range(len(parts))]
+    engine.LANES[device] = most
+    loaded.forget()
+    tokens = sum(len(ids) for part in answers[1] for ids in part)
+    took = {side: median(values[1:]) for side, values in seconds.items()}  # the first turn of each is the warm-up
+    same = [
+        sum(a == b for x, y in zip(answers[1], answers[side], strict=True) for a, b in zip(x, y, strict=True))
+        for side in (4, 8)
+    ]
+    return {
+        "adapters": len(parts),
+        "prompts_each": n,
+        "tokens": tokens,
+        "seconds_by_lanes": {str(k): v for k, v in seconds.items()},
+        "tokens_per_second_by_lanes": {str(k): round(tokens / v) for k, v in took.items()},
+        "same_by_lanes": {str(k): round(v / (n * len(parts)), 4) for k, v in zip((4, 8), same, strict=True)},
+    }
+
+
 def _clear(device: str) -> None:
     loaded.forget()
     if device == "cuda":
@@ -171,7 +222,7 @@ def main() -> int:
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--limit", type=float, default=420.0, help="seconds; no row is begun that may not fit")
-    parser.add_argument("--peers", default="generate,vllm", help="whom to measure beside ours")
+    parser.add_argument("--peers", default="generate,lanes,vllm", help="what to measure beside ours")
     args = parser.parse_args()
     peers = args.peers.split(",")
     device, shape = ("cpu", TOY) if args.toy else ("cuda", HALF_BILLION)
@@ -194,6 +245,10 @@ def main() -> int:
         if "generate" in peers:
             asked = requests(sizes[-1][0], 8 if args.toy else 32, shape["vocab_size"])
             rows.measure("profile", lambda: profiled(folder, asked, device), needs=20)
+        if "lanes" in peers:
+            few, limit = (6, 16) if args.toy else (384, 300)
+            side = Path(temporary) / "lanes"
+            rows.measure("adapters side by side", lambda: lanes(folder, shape, device, few, limit, side), needs=60)
         if device == "cuda" and "vllm" in peers:
             work = lambda: by_hand(folder, sizes, shape["vocab_size"], args.repeats, rows)  # noqa: E731
             rows.measure("vLLM's start", work, needs=60)

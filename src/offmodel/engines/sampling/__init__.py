@@ -117,8 +117,8 @@ def sample_many(
 ) -> Iterator[dict[int, list[Generation] | OffmodelError]]:
     """Complete the prompts of several adapters of one model.
 
-    vLLM takes those of several adapters in one submission; the transformers sampler has one adapter in the model at a
-    time.
+    vLLM takes those of several adapters in one submission; on a GPU the transformers sampler has up to eight adapters
+    side by side.
 
     Args:
         model: Hugging Face folder.
@@ -142,8 +142,9 @@ def sample_many(
     if not asked:
         return
     if sampling.sampler == "transformers-5":
-        for i, part in asked.items():
-            yield {i: by_transformers(model, model_key, part, sampling, runtime)}
+        from offmodel.engines.sampling.transformers import complete_parts
+
+        yield from complete_parts(model=model, model_key=model_key, parts=asked, sampling=sampling, runtime=runtime)
     elif sampling.sampler == "vllm-0":
         from offmodel.engines.sampling.submissions import complete_many
 

@@ -7,7 +7,7 @@ own weights back to the bit.
 
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from offmodel.engines.losses import Head
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import slots as slot_cache
 from offmodel.engines.sampling.decoder import Decoder
+from offmodel.engines.sampling.lanes import Lanes, put_in_lanes
 from offmodel.engines.sampling.slots import Slots
 
 
@@ -35,8 +36,8 @@ class Loaded:
         key: what was loaded: content digest, dtype, device.
         shape: the folder's configuration, by which another model can take the place of this one's weights.
         weights: the model's own parameters by name, whatever adapter is in.
-        adapter_key: digest of the adapter that is in, None for none.
-        inside: the adapter that is in.
+        adapter_key: digest of the adapter that is in, None for none; of adapters side by side, of all.
+        inside: the adapter that is in, or the adapters side by side.
         decoder: its slots, kept between calls.
     """
 
@@ -51,7 +52,7 @@ class Loaded:
     shape: str
     weights: dict[str, Tensor]
     adapter_key: str | None = None
-    inside: "Inside | None" = None
+    inside: "Inside | Lanes | None" = None
     decoder: Decoder | None = None
 
     def hidden(self, ids_RQ: Tensor, at_RQ: Tensor | None, cache: Slots) -> Tensor:
@@ -82,16 +83,49 @@ def obtain(
     """
     if adapter is not None and not is_plain(adapter):
         return _obtain_merged(model, (f"{model_key}+{adapter_key}", dtype, device), adapter)
-    key = (model_key, dtype, device)
-    if not _LAST or (_LAST[0].key != key and not _written_over(_LAST[0], model, key)):
-        forget()
-        _LAST.append(_load(model, key))
-    loaded = _LAST[0]
+    loaded = _base(model, (model_key, dtype, device))
     if loaded.adapter_key != adapter_key:
         loaded.adapter_key = _NEITHER
         _swap(loaded, adapter)
         loaded.adapter_key = adapter_key
     return loaded
+
+
+def obtain_lanes(
+    model: Path, model_key: str, lanes: Sequence[tuple[Path | None, str | None]], dtype: str, device: str
+) -> Loaded:
+    """The model with adapters side by side, each as (folder, digest of its content); None is the model itself.
+
+    Raises:
+        ModelError: the folder cannot be loaded, or an adapter cannot be put beside others.
+    """
+    loaded = _base(model, (model_key, dtype, device))
+    key = "lanes " + " ".join(str(digest) for _, digest in lanes)
+    if loaded.adapter_key != key:
+        loaded.adapter_key = _NEITHER
+        updates = [{} if adapter is None else _updates(adapter) for adapter, _ in lanes]
+        if not (isinstance(loaded.inside, Lanes) and loaded.inside.rewrite(updates)):
+            _empty(loaded)
+            loaded.inside = put_in_lanes(loaded.model, updates)
+        loaded.adapter_key = key
+    return loaded
+
+
+def _base(model: Path, key: tuple[str, str, str]) -> Loaded:
+    """The model, with whatever adapter is in."""
+    if not _LAST or (_LAST[0].key != key and not _written_over(_LAST[0], model, key)):
+        forget()
+        _LAST.append(_load(model, key))
+    return _LAST[0]
+
+
+def _empty(loaded: Loaded) -> None:
+    """Take the adapter out, and forget graphs that were captured with it."""
+    if loaded.inside is not None:
+        loaded.inside.take_out()
+    loaded.inside = None
+    if loaded.decoder is not None:
+        loaded.decoder.drop_graphs()
 
 
 @torch.no_grad()
@@ -142,11 +176,7 @@ def _swap(loaded: Loaded, adapter: Path | None) -> None:
         return  # graphs of the layers with an update stay; an update of zeros changes no bit
     if loaded.inside is not None and adapter is not None and loaded.inside.overwrite(adapter):
         return
-    if loaded.inside is not None:
-        loaded.inside.take_out()
-    loaded.inside = None
-    if loaded.decoder is not None:
-        loaded.decoder.drop_graphs()
+    _empty(loaded)
     if adapter is not None:
         loaded.inside = put_in(loaded.model, adapter)
 

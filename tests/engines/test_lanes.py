@@ -1,0 +1,153 @@
+"""Adapters side by side in one batch: each lane's answers are those that its adapter gives alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from offmodel.core.errors import ModelError
+from offmodel.engines import adapters, folders
+from offmodel.engines.sampling import Part, Request, Sampling, loaded, sample_many
+from offmodel.engines.sampling import transformers as engine
+from offmodel.engines.sampling.decoder import Decoder
+from offmodel.engines.sft import Lora
+from offmodel.store.recipe import Runtime
+from tests.engines.conftest import silent
+from tests.engines.test_sampling import GREEDY, WARM, requests
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    loaded.forget()
+    yield
+    loaded.forget()
+
+
+@pytest.fixture
+def lanes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Side by side on a CPU, which never does it by itself; how many lanes each batch had."""
+    monkeypatch.setitem(engine.LANES, "cpu", 4)
+    seen: list[int] = []
+    plain = engine._in_lanes
+
+    def counted(model, model_key, parts, n, sampling, runtime):
+        seen.append(n)
+        return plain(model, model_key, parts, n, sampling, runtime)
+
+    monkeypatch.setattr(engine, "_in_lanes", counted)
+    return seen
+
+
+def adapter(folder: Path, model: Path, *, rank: int = 4, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    tuned = adapters.inject(
+        folders.load_model(model, dtype=torch.float32, device="cpu"), Lora(rank=rank, alpha=8, targets="all-linear"),
+        seed=seed,
+    )  # fmt: skip
+    for name, p in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    adapters.save_adapter(tuned, folder)
+    return folder
+
+
+def asked(*parts: tuple[Path | None, list[Request]]) -> list[Part]:
+    return [
+        Part(adapter=path, adapter_key=path and path.name, requests=reqs, progress=silent, notice=None)
+        for path, reqs in parts
+    ]
+
+
+def answers(model: Path, parts: list[Part], sampling: Sampling = GREEDY, **runtime) -> list:
+    found = {}
+    for some in sample_many(
+        model=model, model_key="m", parts=parts, sampling=sampling, runtime=Runtime(device="cpu", **runtime)
+    ):
+        found |= some
+    return [found[i] for i in range(len(parts))]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, WARM, replace(GREEDY, dtype="bfloat16")])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_each_lane_answers_as_alone(llama, tmp_path, lanes, monkeypatch, sampling, rounded):
+    if rounded:  # rows and positions as they are rounded up for graphs
+        monkeypatch.setattr(engine, "Decoder", lambda *a, **k: Decoder(*a, **k | {"graphed": True}))
+    paths = [adapter(tmp_path / f"a{i}", llama, rank=2 + i, seed=i) for i in range(2)]
+    parts = asked(
+        (paths[0], requests(9)), (paths[1], requests(5, seed=1)), (None, requests(7, seed=2)), (paths[0], requests(1))
+    )
+    alone = [answers(llama, [part], sampling)[0] for part in parts]
+    loaded.forget()
+    together = answers(llama, parts, sampling)
+    assert lanes == [4]
+    assert together == alone
+    assert len({a[0].ids for a in alone[:1] + alone[3:]}) == 1  # the same adapter and request
+    assert alone[0] != answers(llama, asked((None, requests(9))), sampling)[0]
+
+
+def test_chunks_fill_up_and_a_plain_model_follows(llama, tmp_path, lanes):
+    paths = [adapter(tmp_path / f"a{i}", llama, seed=i) for i in range(6)]
+    parts = asked(*((path, requests(4, seed=i)) for i, path in enumerate(paths)))
+    alone = [answers(llama, [part])[0] for part in parts]
+    assert answers(llama, parts) == alone
+    assert lanes == [4, 2]
+    without = answers(llama, asked((None, requests(4))))
+    loaded.forget()
+    assert answers(llama, asked((None, requests(4)))) == without
+
+
+def test_other_adapters_of_the_same_shapes_are_written_over_the_last_ones(llama, tmp_path, lanes):
+    paths = [adapter(tmp_path / f"a{i}", llama, seed=i) for i in range(4)]
+    first, second = (asked(*((path, requests(3)) for path in some)) for some in (paths[:2], paths[2:]))
+    answers(llama, first)
+    held = loaded._LAST[0].inside
+    found = answers(llama, second)
+    assert loaded._LAST[0].inside is held
+    loaded.forget()
+    assert found == answers(llama, second) != answers(llama, first)
+
+
+def test_what_is_too_much_for_one_batch_comes_one_by_one(llama, tmp_path, lanes, monkeypatch):
+    monkeypatch.setitem(engine._SLOTS, "cpu", 10)
+    path = adapter(tmp_path / "a", llama)
+    parts = asked((path, requests(6)), (None, requests(6)), (path, requests(2)), (None, requests(2)))
+    found = answers(llama, parts)
+    assert lanes == [2]
+    assert found == [answers(llama, [part])[0] for part in parts]
+    assert answers(llama, parts[:2], micro_batch=2) == found[:2]
+
+
+def test_a_model_that_mixes_tokens_is_sampled_one_adapter_after_another(llama, tmp_path, lanes, monkeypatch):
+    path = adapter(tmp_path / "a", llama)
+    parts = asked((path, requests(3)), (None, requests(3)))
+    alone = [answers(llama, [part])[0] for part in parts]
+    plain = loaded.put_in_lanes
+
+    def flat(model, updates):
+        layer = plain(model, updates)
+        for linear in layer.layers.values():
+            monkeypatch.setattr(linear, "forward", lambda x, f=linear.forward: f(x.reshape(-1, x.shape[-1])))
+        return layer
+
+    monkeypatch.setattr(loaded, "put_in_lanes", flat)
+    assert answers(llama, parts) == alone
+    assert lanes == [2]
+
+
+def test_no_memory_for_all_falls_back(llama, tmp_path, lanes, monkeypatch):
+    path = adapter(tmp_path / "a", llama)
+    parts = asked((path, requests(3)), (None, requests(3)))
+    alone = [answers(llama, [part])[0] for part in parts]
+
+    def full(*_):
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(engine.Side, "run", full)
+    assert answers(llama, parts) == alone
+
+
+def test_a_request_that_cannot_be_is_named(llama, lanes):
+    parts = asked((None, requests(2)), (None, [Request((1,), 600)]))
+    with pytest.raises(ModelError, match="positions"):
+        answers(llama, parts)
