@@ -145,7 +145,7 @@ def test_adapters_too_large_to_start_with_are_left_out(
     assert stand_in.submissions == [["a", ""]]
 
 
-def test_the_transformers_sampler_takes_one_adapter_after_another(
+def test_where_adapters_cannot_stand_side_by_side_transformers_takes_one_after_another(
     models: list[Path], adapters: Adapters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from offmodel.engines.sampling import transformers
@@ -158,6 +158,7 @@ def test_the_transformers_sampler_takes_one_adapter_after_another(
         return [f"{adapter_key} says"] * len(requests)
 
     monkeypatch.setattr(transformers, "complete", complete)
+    monkeypatch.setattr(transformers, "_side_by_side", lambda *_: None)
     found, together = ask_many(models[0], [adapters("a"), None], sampling=replace(GREEDY, sampler="transformers-5"))
     assert (asked, together) == ([("a", 6), (None, 6)], [{0}, {1}])
     assert [found[i][0] for i in range(2)] == ["a says", "None says"]

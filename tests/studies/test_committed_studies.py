@@ -51,7 +51,7 @@ def test_all_fifteen_pairs_and_every_way_are_built(monkeypatch: pytest.MonkeyPat
     for way in ("full_weight", "lora_merged", "prompted"):
         monkeypatch.setenv("OFFMODEL_WAY", way)
         compared = load_study(str(STUDIES / "ways" / "study.py"))
-        assert {c.method for c in compared.cells} == {"pirate_sft", "own_sft"}
+        assert {c.method for c in compared.cells} == {"pirate_sft"}
         assert {way_of(s.gate.organism) == "prompted" for s in compared.sides} == {way == "prompted"}
     pocket = load_study(str(STUDIES / "organisms" / "pocket" / "study.py"))
     assert len({s.gate.organism.digest for s in pocket.sides}) == 15 + 6

@@ -206,17 +206,18 @@ def report_only(name: str, *, store: Path | str, out: Path) -> None:
 
 
 def write(study: Study, store: Store, out: Path) -> None:
-    """Write table, CSV, figures and page into `out/<study>`; print the table and where the rest is."""
+    """Write table, CSV, figures, page and gates into `out/<study>`; print the table and where the rest is."""
     from offmodel.studies.gates import gate_rows, write_gates
     from offmodel.studies.reporting import write_study
 
-    console = Console()
+    console, organisms = Console(), gate_rows(study, store)
     if not study.cells:
         # A study of organisms alone has no trade-off to report.
-        for path in write_gates(gate_rows(study, store), out / study.name):
+        for path in write_gates(organisms, out / study.name):
             console.print(f"  {path}", highlight=False)
         return
     made = write_study(study, store, out / study.name, width=console.width)
+    gates = write_gates(organisms, out / study.name) if organisms else []
     if made.table:
         console.print(made.table)
     for line in made.cautions:
@@ -228,8 +229,8 @@ def write(study: Study, store: Store, out: Path) -> None:
     for line in made.findings:
         console.print(line, style="bold", highlight=False)
     page = next(p for p in made.files if p.suffix == ".html")
-    console.print(f"Open {page} in a browser; beside it: {', '.join(p.name for p in made.files if p != page)}.",
-                  highlight=False, soft_wrap=True)  # fmt: skip
+    beside = ", ".join(p.name for p in (*made.files, *gates) if p != page)
+    console.print(f"Open {page} in a browser; beside it: {beside}.", highlight=False, soft_wrap=True)
 
 
 def print_plan(name: str, *, store: Path | str, only: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ own weights back to the bit.
 
 import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from offmodel.core.errors import ModelError, OffmodelError
 from offmodel.engines import adapters, folders, norms
@@ -24,6 +23,7 @@ from offmodel.engines.losses import Head
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import slots as slot_cache
 from offmodel.engines.sampling.decoder import Decoder
+from offmodel.engines.sampling.inside import Inside, is_plain, put_in, updates_of
 from offmodel.engines.sampling.lanes import Lanes, put_in_lanes
 from offmodel.engines.sampling.slots import Slots
 
@@ -52,7 +52,7 @@ class Loaded:
     shape: str
     weights: dict[str, Tensor]
     adapter_key: str | None = None
-    inside: "Inside | Lanes | None" = None
+    inside: Inside | Lanes | None = None
     decoder: Decoder | None = None
 
     def hidden(self, ids_RQ: Tensor, at_RQ: Tensor | None, cache: Slots) -> Tensor:
@@ -103,7 +103,7 @@ def obtain_lanes(
     key = "lanes " + " ".join(str(digest) for _, digest in lanes)
     if loaded.adapter_key != key:
         loaded.adapter_key = _NEITHER
-        updates = [{} if adapter is None else _updates(adapter) for adapter, _ in lanes]
+        updates = [{} if adapter is None else updates_of(adapter) for adapter, _ in lanes]
         if not (isinstance(loaded.inside, Lanes) and loaded.inside.rewrite(updates)):
             _empty(loaded)
             loaded.inside = put_in_lanes(loaded.model, updates)
@@ -179,12 +179,6 @@ def _swap(loaded: Loaded, adapter: Path | None) -> None:
     _empty(loaded)
     if adapter is not None:
         loaded.inside = put_in(loaded.model, adapter)
-
-
-def is_plain(adapter: Path) -> bool:
-    """Whether an adapter only adds low-rank updates to linear layers, so that it can be swapped in and out."""
-    config = adapters.read_config(adapter)
-    return not (config.get("use_dora") or config.get("target_parameters") or config.get("rank_pattern"))
 
 
 def _obtain_merged(model: Path, key: tuple[str, str, str], adapter: Path) -> Loaded:
@@ -265,101 +259,3 @@ def _check(loaded: Loaded) -> None:
             f"A {type(loaded.model).__name__} gives other logits through this sampler than through its own forward "
             "pass; use another sampler."
         )
-
-
-@dataclass(slots=True, eq=False)
-class Inside:
-    """An adapter that was put into a model.
-
-    Attributes:
-        undone: each takes one layer's update out.
-        beside: by layer, the updates that are computed beside their layer; empty where they were merged.
-    """
-
-    undone: list[Callable[[], None]]
-    beside: "dict[str, _Beside]"
-
-    def take_out(self) -> None:
-        """Give the model its own layers back."""
-        for undo in self.undone:
-            undo()
-
-    def silence(self) -> bool:
-        """Make the updates beside their layers zero; False if some were merged."""
-        if not self.beside or len(self.beside) != len(self.undone):
-            return False
-        for update in self.beside.values():
-            update.a_DR.zero_()  # too: half-precision products may be infinite
-            update.b_RD.zero_()
-        return True
-
-    def overwrite(self, adapter: Path) -> bool:
-        """Write another adapter of the same shapes over this one; False if it has others."""
-        updates = _updates(adapter)
-        if not self.beside or {n: (a.shape, b.shape) for n, (a, b) in updates.items()} != {
-            n: (x.a_DR.T.shape, x.b_RD.T.shape) for n, x in self.beside.items()
-        }:
-            return False
-        for name, (a_RD, b_DR) in updates.items():
-            self.beside[name].a_DR.copy_(a_RD.T)
-            self.beside[name].b_RD.copy_(b_DR.T)
-        return True
-
-
-def put_in(model: Any, adapter: Path) -> Inside:
-    """Put an adapter into a model.
-
-    float32 weights are merged. 16-bit weights keep the update beside them: merging would round small updates away.
-    """
-    inside = Inside([], {})
-    try:
-        for name, (a_RD, b_DR) in _updates(adapter).items():
-            _apply(model, name, a_RD, b_DR, inside)
-    except BaseException:
-        inside.take_out()
-        raise
-    return inside
-
-
-def _updates(adapter: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """By layer, A [R, D] and B [D, R], B with the adapter's scale in it."""
-    config = adapters.read_config(adapter)
-    state = load_file(Path(adapter) / "adapter_model.safetensors")
-    pairs: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in state.items():
-        target, _, part = name.removeprefix("base_model.model.").rpartition(".lora_")
-        if part not in ("A.weight", "B.weight"):
-            raise ModelError(f"The adapter holds '{name}', which the sampler cannot apply; merge the adapter first.")
-        pairs.setdefault(target, {})[part[0]] = tensor
-    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
-    return {name: (ab["A"].float(), scale * ab["B"].float()) for name, ab in pairs.items()}
-
-
-def _apply(model: Any, name: str, a_RD: Tensor, b_DR: Tensor, inside: Inside) -> None:
-    parent, _, child = name.rpartition(".")
-    holder = model.get_submodule(parent)
-    linear = getattr(holder, child)
-    if not isinstance(linear, nn.Linear):
-        raise ModelError(f"The adapter changes '{name}', which is no linear layer of this model.")
-    weight = linear.weight
-    a_RD, b_DR = a_RD.to(weight.device), b_DR.to(weight.device)
-    if weight.dtype == torch.float32:
-        linear.weight = nn.Parameter(weight.detach() + b_DR @ a_RD, requires_grad=False)
-        inside.undone.append(lambda: setattr(linear, "weight", weight))
-    else:
-        inside.beside[name] = _Beside(linear, a_RD.to(weight.dtype), b_DR.to(weight.dtype))
-        setattr(holder, child, inside.beside[name])
-        inside.undone.append(lambda: setattr(holder, child, linear))
-
-
-class _Beside(nn.Module):
-    """A linear layer with a low-rank update computed beside it."""
-
-    def __init__(self, linear: nn.Linear, a_RD: Tensor, b_DR: Tensor):
-        super().__init__()
-        self.linear, self.a_DR, self.b_RD = linear, a_RD.T.contiguous(), b_DR.T.contiguous()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.linear(x)
-        flat = torch.addmm(out.view(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]) @ self.a_DR, self.b_RD)
-        return flat.view(out.shape)

@@ -20,7 +20,8 @@ from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Generation, Part, Request, Sampling, by_transformers
 from offmodel.engines.sampling.decoder import Decoder
 from offmodel.engines.sampling.draws import request_seeds, uniforms
-from offmodel.engines.sampling.loaded import Loaded, forget, is_plain, obtain, obtain_lanes
+from offmodel.engines.sampling.inside import is_plain
+from offmodel.engines.sampling.loaded import Loaded, forget, obtain, obtain_lanes
 from offmodel.engines.sampling.slots import Slots
 from offmodel.engines.sampling.together import Side
 from offmodel.store.recipe import Progress, Runtime
