@@ -5,11 +5,8 @@ sleep "${1:-15}"
 date +%T; tail -n 12 /tmp/out/status; nvidia-smi --query-gpu=memory.used,utilization.gpu --format=csv,noheader; free -g | sed -n 2p; uptime | sed 's/.*load/load/'
 for f in $(ls -t /tmp/out/*.log | head -n 3); do echo "== $f"; tail -c 700 "$f" | tr '\r' '\n' | tail -n 3 | cut -c 1-260; done
 (cd /tmp && tar czf "$OUT/results.tar.gz" --exclude=logs out reports treated/*.json treated/*.md 2> /dev/null)
-for store in /tmp/store /dev/shm/store; do
-  [ -d "$store" ] || continue
-  n=$(ls -d /tmp/rows-* 2> /dev/null | wc -l)
-  PYTHONPATH=/tmp/w/src:/tmp/site python3 /tmp/w/scripts/offline_gpu/rows.py "$store" "/tmp/rows-$n" "/tmp/s/sent$(echo "$store" | tr / -)" 2>&1 | tail -n 1
-done
+n=$(ls -d /tmp/rows-* 2> /dev/null | wc -l)
+PYTHONPATH=/tmp/w/src:/tmp/site python3 /tmp/w/scripts/offline_gpu/rows.py /dev/shm/store "/tmp/rows-$n" /tmp/s/sent 2>&1 | tail -n 1
 for f in /tmp/rows-*/*.tar.gz; do
   [ -e "$f" ] && [ ! -e "$f.sent" ] && [ "$(ls "$OUT" | wc -l)" -lt 8 ] && cp "$f" "$OUT/$(basename "$(dirname "$f")")-$(basename "$f")" && touch "$f.sent"
 done
