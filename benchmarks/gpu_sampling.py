@@ -26,7 +26,7 @@ from gpu_training import SETTINGS
 from shapes import HALF_BILLION, TOY, build, examples
 
 from offmodel.engines.sampling import Part, Request, Sampling, loaded, sample, sample_many
-from offmodel.engines.sampling import transformers as engine
+from offmodel.engines.sampling import parts as engine
 from offmodel.engines.sampling.decoder import Decoder
 from offmodel.engines.sft import train
 from offmodel.store.recipe import Runtime
@@ -163,7 +163,7 @@ def profiled(folder: Path, asked: list[Request], device: str) -> dict[str, Any]:
 
 
 def lanes(folder: Path, shape: dict[str, Any], device: str, n: int, longest: int, work: Path) -> dict[str, Any]:
-    """Adapters one after another and side by side: seconds of each way in turns, and how many answers are the same.
+    """Adapters one after another and side by side: seconds of each way, and how many answers are the same.
 
     As in a study most answers are short and some long.
     """
@@ -181,7 +181,7 @@ def lanes(folder: Path, shape: dict[str, Any], device: str, n: int, longest: int
     seconds: dict[int, list[float]] = {}
     answers: dict[int, list[list[tuple[int, ...]]]] = {}
     _clear(device)
-    for side in (1, 4, 8, 1, 4, 8, 1, 4, 8):
+    for side in (1, 1, 1, 4, 4, 4, 8, 8, 8):
         engine.LANES[device] = side
         began, found = time.perf_counter(), {}
         for some in sample_many(

@@ -1,5 +1,6 @@
 """Adapters side by side in one batch: each lane's answers are those that its adapter gives alone."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import torch
 
 from offmodel.core.errors import ModelError
 from offmodel.engines import adapters, folders
-from offmodel.engines.sampling import Part, Request, Sampling, loaded, sample_many
-from offmodel.engines.sampling import transformers as engine
+from offmodel.engines.sampling import Part, Request, Sampling, loaded, sample_many, transformers
+from offmodel.engines.sampling import parts as engine
 from offmodel.engines.sampling.decoder import Decoder
 from offmodel.engines.sft import Lora
 from offmodel.store.recipe import Runtime
@@ -31,9 +32,9 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     plain = engine._in_lanes
 
-    def counted(model, model_key, parts, n, sampling, runtime):
+    def counted(base, model, model_key, parts, n, sampling, runtime):
         seen.append(n)
-        return plain(model, model_key, parts, n, sampling, runtime)
+        return plain(base, model, model_key, parts, n, sampling, runtime)
 
     monkeypatch.setattr(engine, "_in_lanes", counted)
     return seen
@@ -59,10 +60,10 @@ def asked(*parts: tuple[Path | None, list[Request]]) -> list[Part]:
     ]
 
 
-def answers(model: Path, parts: list[Part], sampling: Sampling = GREEDY, **runtime) -> list:
+def answers(model: Path, parts: list[Part], sampling: Sampling = GREEDY, key: str = "m", **runtime) -> list:
     found = {}
     for some in sample_many(
-        model=model, model_key="m", parts=parts, sampling=sampling, runtime=Runtime(device="cpu", **runtime)
+        model=model, model_key=key, parts=parts, sampling=sampling, runtime=Runtime(device="cpu", **runtime)
     ):
         found |= some
     return [found[i] for i in range(len(parts))]
@@ -72,7 +73,7 @@ def answers(model: Path, parts: list[Part], sampling: Sampling = GREEDY, **runti
 @pytest.mark.parametrize("rounded", [False, True])
 def test_each_lane_answers_as_alone(llama, tmp_path, lanes, monkeypatch, sampling, rounded):
     if rounded:  # rows and positions as they are rounded up for graphs
-        monkeypatch.setattr(engine, "Decoder", lambda *a, **k: Decoder(*a, **k | {"graphed": True}))
+        monkeypatch.setattr(transformers, "Decoder", lambda *a, **k: Decoder(*a, **k | {"graphed": True}))
     paths = [adapter(tmp_path / f"a{i}", llama, rank=2 + i, seed=i) for i in range(2)]
     parts = asked(
         (paths[0], requests(9)), (paths[1], requests(5, seed=1)), (None, requests(7, seed=2)), (paths[0], requests(1))
@@ -86,12 +87,12 @@ def test_each_lane_answers_as_alone(llama, tmp_path, lanes, monkeypatch, samplin
     assert alone[0] != answers(llama, asked((None, requests(9))), sampling)[0]
 
 
-def test_chunks_fill_up_and_a_plain_model_follows(llama, tmp_path, lanes):
+def test_the_rest_has_idle_lanes_and_a_plain_model_follows(llama, tmp_path, lanes):
     paths = [adapter(tmp_path / f"a{i}", llama, seed=i) for i in range(6)]
     parts = asked(*((path, requests(4, seed=i)) for i, path in enumerate(paths)))
     alone = [answers(llama, [part])[0] for part in parts]
     assert answers(llama, parts) == alone
-    assert lanes == [4, 2]
+    assert lanes == [4, 4]
     without = answers(llama, asked((None, requests(4))))
     loaded.forget()
     assert answers(llama, asked((None, requests(4)))) == without
@@ -109,7 +110,7 @@ def test_other_adapters_of_the_same_shapes_are_written_over_the_last_ones(llama,
 
 
 def test_what_is_too_much_for_one_batch_comes_one_by_one(llama, tmp_path, lanes, monkeypatch):
-    monkeypatch.setitem(engine._SLOTS, "cpu", 10)
+    monkeypatch.setitem(engine.SLOTS, "cpu", 10)
     path = adapter(tmp_path / "a", llama)
     parts = asked((path, requests(6)), (None, requests(6)), (path, requests(2)), (None, requests(2)))
     found = answers(llama, parts)
@@ -132,19 +133,45 @@ def test_a_model_that_mixes_tokens_is_sampled_one_adapter_after_another(llama, t
 
     monkeypatch.setattr(loaded, "put_in_lanes", flat)
     assert answers(llama, parts) == alone
-    assert lanes == [2]
-
-
-def test_no_memory_for_all_falls_back(llama, tmp_path, lanes, monkeypatch):
-    path = adapter(tmp_path / "a", llama)
-    parts = asked((path, requests(3)), (None, requests(3)))
-    alone = [answers(llama, [part])[0] for part in parts]
-
-    def full(*_):
-        raise torch.OutOfMemoryError("full")
-
-    monkeypatch.setattr(engine.Side, "run", full)
     assert answers(llama, parts) == alone
+    assert lanes == [2]  # the second time nobody tries
+
+
+def test_without_memory_for_all_fewer_come_together(llama, tmp_path, lanes, monkeypatch):
+    path = adapter(tmp_path / "a", llama)
+    parts = asked(*((path, requests(3)), (None, requests(3))) * 2)
+    alone = [answers(llama, [part])[0] for part in parts]
+    run = engine.Side.run
+
+    def small(side, progress):
+        if side.lanes > 2:
+            raise torch.OutOfMemoryError("full")
+        return run(side, progress)
+
+    monkeypatch.setattr(engine.Side, "run", small)
+    assert answers(llama, parts) == alone
+    assert lanes == [4, 2, 2]
+
+
+def test_another_model_is_written_under_the_lanes(llama, tmp_path, lanes):
+    torch.manual_seed(9)
+    other = folders.load_model(llama, dtype=torch.float32, device="cpu")
+    for p in other.parameters():
+        torch.nn.init.normal_(p.data, std=0.2)
+    folder = tmp_path / "other"
+    shutil.copytree(llama, folder)
+    other.save_pretrained(folder)
+    paths = [adapter(tmp_path / f"a{i}", llama, seed=i) for i in range(2)]
+    parts = asked(*((path, requests(3)) for path in paths))
+    first = answers(llama, parts)
+    held = loaded._LAST[0]
+    second = answers(folder, parts, key="other")
+    plain = answers(folder, asked((None, requests(3))), key="other")
+    assert loaded._LAST[0] is held
+    loaded.forget()
+    assert second == answers(folder, parts, key="other") != first
+    loaded.forget()
+    assert plain == answers(folder, asked((None, requests(3))), key="other")
 
 
 def test_a_request_that_cannot_be_is_named(llama, lanes):

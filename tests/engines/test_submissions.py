@@ -148,6 +148,7 @@ def test_adapters_too_large_to_start_with_are_left_out(
 def test_where_adapters_cannot_stand_side_by_side_transformers_takes_one_after_another(
     models: list[Path], adapters: Adapters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from offmodel.engines.sampling import parts as side_by_side
     from offmodel.engines.sampling import transformers
 
     asked: list[tuple[str | None, int]] = []
@@ -158,7 +159,7 @@ def test_where_adapters_cannot_stand_side_by_side_transformers_takes_one_after_a
         return [f"{adapter_key} says"] * len(requests)
 
     monkeypatch.setattr(transformers, "complete", complete)
-    monkeypatch.setattr(transformers, "_side_by_side", lambda *_: None)
+    monkeypatch.setattr(side_by_side, "_side_by_side", lambda *_: 1)
     found, together = ask_many(models[0], [adapters("a"), None], sampling=replace(GREEDY, sampler="transformers-5"))
     assert (asked, together) == ([("a", 6), (None, 6)], [{0}, {1}])
     assert [found[i][0] for i in range(2)] == ["a says", "None says"]

@@ -142,7 +142,7 @@ def sample_many(
     if not asked:
         return
     if sampling.sampler == "transformers-5":
-        from offmodel.engines.sampling.transformers import complete_parts
+        from offmodel.engines.sampling.parts import complete_parts
 
         yield from complete_parts(model=model, model_key=model_key, parts=asked, sampling=sampling, runtime=runtime)
     elif sampling.sampler == "vllm-0":

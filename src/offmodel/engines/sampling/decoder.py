@@ -34,6 +34,7 @@ class Decoder:
         capacity: tokens of a slot, prompt and completion together.
         most: tokens that a slot may write.
         graphed: whether steps are rounded up and captured.
+        starved: whether steps are no longer captured because memory ran out.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Decoder:
         self._pool: Any = None
         self._aside: Any = None
         self._failures = 0
+        self.starved = False
 
     def prefill(self, first: int, ids_RT: np.ndarray, lengths: np.ndarray, draws_RN: np.ndarray, temperature: float):
         """Write prompts, padded on the right, into the slots from `first` on, and pick each one's first token."""
@@ -136,6 +138,7 @@ class Decoder:
             # that asks which experts are wanted) refuses.
             self._failures += 1
             self.graphed = is_memory(error) and self._failures == 1
+            self.starved = is_memory(error) and not self.graphed
         else:
             self._graphs[key] = graph
             return

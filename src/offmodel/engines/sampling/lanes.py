@@ -33,7 +33,7 @@ class LaneLinear(nn.Module):
         self.b_LKO.zero_()
         for a_DK, b_KO, update in zip(self.a_LDK, self.b_LKO, updates, strict=True):
             if update is not None:
-                a_KD, b_OK = update
+                a_KD, b_OK = (part.to(a_DK.device) for part in update)
                 a_DK[:, : len(a_KD)] = a_KD.T
                 b_KO[: len(a_KD)] = b_OK.T
 
@@ -46,16 +46,22 @@ class LaneLinear(nn.Module):
         lanes = len(self.a_LDK)
         if x_RQD.ndim != 3 or x_RQD.shape[0] % lanes:
             raise ModelError("This model mixes the tokens of its rows, so adapters cannot be sampled side by side.")
-        out_LNO, x_LND = (_apart(values, lanes) for values in (self.linear(x_RQD), x_RQD))
-        # One rounding of sum and update, as for an adapter alone.
-        changed_LNO = torch.baddbmm(out_LNO, torch.bmm(x_LND, self.a_LDK), self.b_LKO)
+        out_RQO = self.linear(x_RQD)
         rows, tokens, _ = x_RQD.shape
+        out_LNO, x_LND = _apart(out_RQO, lanes), _apart(x_RQD, lanes)
+        # The sum in one product, as for an adapter alone: it is rounded once.
+        if tokens == 1:  # views: the layer's own output is changed in place
+            out_LNO.baddbmm_(torch.bmm(x_LND, self.a_LDK), self.b_LKO)
+            return out_RQO
+        changed_LNO = torch.baddbmm(out_LNO, torch.bmm(x_LND, self.a_LDK), self.b_LKO)
         return changed_LNO.view(lanes, rows // lanes, tokens, -1).transpose(0, 1).reshape(rows, tokens, -1)
 
 
 def _apart(values_RQD: Tensor, lanes: int) -> Tensor:
-    """[L, N, D]: the N tokens of each lane's rows."""
+    """[L, N, D]: the N tokens of each lane's rows; a view where a row has one token."""
     rows, tokens, width = values_RQD.shape
+    if tokens == 1:
+        return values_RQD.reshape(rows // lanes, lanes, width).transpose(0, 1)
     return values_RQD.reshape(rows // lanes, lanes, tokens, width).transpose(0, 1).reshape(lanes, -1, width)
 
 
@@ -109,10 +115,17 @@ def put_in_lanes(model: Any, updates: Sequence[dict[str, Update]]) -> Lanes:
     try:
         for name, (a_shape, b_shape) in shapes_of(updates).items():
             parent, _, child = name.rpartition(".")
-            holder = model.get_submodule(parent)
-            linear = getattr(holder, child)
-            if not isinstance(linear, nn.Linear):
-                raise ModelError(f"The adapter changes '{name}', which is no linear layer of this model.")
+            try:
+                holder = model.get_submodule(parent)
+            except AttributeError:
+                holder = None
+            linear = getattr(holder, child, None)
+            fits = isinstance(linear, nn.Linear) and (linear.in_features, linear.out_features) == (
+                a_shape[1],
+                b_shape[2],
+            )
+            if not isinstance(linear, nn.Linear) or not fits:
+                raise ModelError(f"The adapter changes '{name}', which is no linear layer of this size in this model.")
             layer = LaneLinear(linear, linear.weight.new_zeros(a_shape), linear.weight.new_zeros(b_shape))
             layer.write([lane.get(name) for lane in updates])
             setattr(holder, child, layer)

@@ -39,6 +39,7 @@ class Loaded:
         adapter_key: digest of the adapter that is in, None for none; of adapters side by side, of all.
         inside: the adapter that is in, or the adapters side by side.
         decoder: its slots, kept between calls.
+        most_lanes: adapters that may be tried side by side, after what has been seen of this model.
     """
 
     key: tuple[str, str, str]
@@ -54,6 +55,7 @@ class Loaded:
     adapter_key: str | None = None
     inside: Inside | Lanes | None = None
     decoder: Decoder | None = None
+    most_lanes: int = 64
 
     def hidden(self, ids_RQ: Tensor, at_RQ: Tensor | None, cache: Slots) -> Tensor:
         """Last hidden states [R, Q, D]; positions count from 0 unless given."""
@@ -83,7 +85,7 @@ def obtain(
     """
     if adapter is not None and not is_plain(adapter):
         return _obtain_merged(model, (f"{model_key}+{adapter_key}", dtype, device), adapter)
-    loaded = _base(model, (model_key, dtype, device))
+    loaded = obtain_base(model, model_key, dtype, device)
     if loaded.adapter_key != adapter_key:
         loaded.adapter_key = _NEITHER
         _swap(loaded, adapter)
@@ -99,7 +101,7 @@ def obtain_lanes(
     Raises:
         ModelError: the folder cannot be loaded, or an adapter cannot be put beside others.
     """
-    loaded = _base(model, (model_key, dtype, device))
+    loaded = obtain_base(model, model_key, dtype, device)
     key = "lanes " + " ".join(str(digest) for _, digest in lanes)
     if loaded.adapter_key != key:
         loaded.adapter_key = _NEITHER
@@ -111,8 +113,13 @@ def obtain_lanes(
     return loaded
 
 
-def _base(model: Path, key: tuple[str, str, str]) -> Loaded:
-    """The model, with whatever adapter is in."""
+def obtain_base(model: Path, model_key: str, dtype: str, device: str) -> Loaded:
+    """The model with whatever adapter is in.
+
+    Raises:
+        ModelError: the folder cannot be loaded, or the model works in a way that the sampler does not know.
+    """
+    key = (model_key, dtype, device)
     if not _LAST or (_LAST[0].key != key and not _written_over(_LAST[0], model, key)):
         forget()
         _LAST.append(_load(model, key))
@@ -143,10 +150,14 @@ def _written_over(loaded: Loaded, model: Path, key: tuple[str, str, str]) -> boo
         return False
     # Half written, it must answer for neither.
     _LAST.clear()
-    _swap(loaded, None)
+    if isinstance(loaded.inside, Lanes):
+        inside = _NEITHER  # the base's own weights are whole under them, and their graphs are worth keeping
+    else:
+        _swap(loaded, None)
+        inside = None
     for name, file in files.items():
         loaded.weights[name].copy_(file.get_tensor(name))
-    loaded.key, loaded.adapter_key, loaded.renderer = key, None, renderer
+    loaded.key, loaded.adapter_key, loaded.renderer = key, inside, renderer
     _LAST.append(loaded)
     return True
 
@@ -194,9 +205,12 @@ def _obtain_merged(model: Path, key: tuple[str, str, str], adapter: Path) -> Loa
 def make_room() -> None:
     """Drop the model in memory before a training that needs the memory; on a GPU that is half free it may stay."""
     if _LAST and _LAST[0].device.startswith("cuda"):
-        free, total = torch.cuda.mem_get_info(_LAST[0].device)
-        if free > total / 2:
-            return
+        for _ in range(2):
+            free, total = torch.cuda.mem_get_info(_LAST[0].device)
+            if free > total / 2:
+                return
+            _LAST[0].decoder = None  # many slots are larger than the model
+            torch.cuda.empty_cache()
     forget()
 
 

@@ -1,12 +1,11 @@
 """Sampling with a transformers model and a decoding loop of our own.
 
 Slots hold sequences that decode together; as some finish, waiting requests take their places. Prompts are taken in
-order of length, so that little is padded. On a GPU, adapters of one model that are asked little enough decode side by
-side. This module refuses to know conversations. Invariant: results stand in the requests' order, and a request's tokens
-do not depend on its neighbours (up to floating point).
+order of length, so that little is padded. This module refuses to know conversations. Invariant: results stand in the
+requests' order, and a request's tokens do not depend on its neighbours (up to floating point).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from offmodel.core.errors import ModelError, OffmodelError, OutOfMemory
+from offmodel.core.errors import ModelError, OutOfMemory
 from offmodel.engines.captures import is_memory
 from offmodel.engines.rendering import Renderer
-from offmodel.engines.sampling import Generation, Part, Request, Sampling, by_transformers
+from offmodel.engines.sampling import Generation, Request, Sampling
 from offmodel.engines.sampling.decoder import Decoder
 from offmodel.engines.sampling.draws import request_seeds, uniforms
-from offmodel.engines.sampling.inside import is_plain
-from offmodel.engines.sampling.loaded import Loaded, forget, obtain, obtain_lanes
+from offmodel.engines.sampling.loaded import Loaded, obtain
 from offmodel.engines.sampling.slots import Slots
-from offmodel.engines.sampling.together import Side
 from offmodel.store.recipe import Progress, Runtime
 
 # Sequences that decode together. A CPU core gains nothing beyond 128; a GPU is bound by launches far longer.
-_SLOTS = {"cpu": 128, "cuda": 4096}
-# Adapters that decode side by side, a power of two. On a CPU a batch's make-up could change bits, for little.
-LANES = {"cpu": 1, "cuda": 8}
+SLOTS = {"cpu": 128, "cuda": 4096}
 # Steps between looks at which sequences have finished: each look waits for a GPU.
-_LOOK = {"cpu": 1, "cuda": 8}
+LOOK = {"cpu": 1, "cuda": 8}
 # Tokens of one forward pass over prompts.
-_PROMPT_TOKENS = {"cpu": 4096, "cuda": 32768}
+PROMPT_TOKENS = {"cpu": 4096, "cuda": 32768}
 # Of the memory that is free; the rest is for a training between two calls, and for logits.
 _CACHE_SHARE = 0.5
 
@@ -53,10 +48,10 @@ def complete(
     if not runtime.device.startswith("cuda"):
         torch.set_num_threads(runtime.threads)
     loaded = obtain(model, model_key, adapter, adapter_key, sampling.dtype, runtime.device)
-    _check_requests(requests, loaded)
+    check_requests(requests, loaded)
     slots, finished = runtime.micro_batch, dict[int, _Row]()
     while len(finished) < len(requests):
-        decoder = _decoder(loaded, requests, slots)
+        decoder = decoder_for(loaded, requests, slots)
         slots = min(slots or decoder.slots, decoder.slots, len(requests))
         try:
             _Batch(loaded, decoder, requests, sampling, slots, finished).run(progress)
@@ -76,88 +71,11 @@ def complete(
     if runtime.device == "cpu":
         # A cache of another size could mean other bits; on a GPU it is worth keeping, with its graphs.
         loaded.decoder = None
-    return _generations([finished[i] for i in range(len(requests))], loaded.renderer)
+    return generations_of([finished[i] for i in range(len(requests))], loaded.renderer)
 
 
-def complete_parts(
-    *, model: Path, model_key: str, parts: Mapping[int, Part], sampling: Sampling, runtime: Runtime
-) -> Iterator[dict[int, list[Generation] | OffmodelError]]:
-    """Complete prompts of several adapters, side by side where that can be; see `sample_many`.
-
-    What cannot stand side by side comes one adapter after another. Parts are named by their places.
-    """
-    waiting = list(parts)
-    while waiting:
-        lanes = _lanes(parts, waiting, runtime)
-        taken, waiting = waiting[:lanes], waiting[lanes:]
-        found = None
-        if lanes > 1:
-            found = _side_by_side(model, model_key, [parts[i] for i in taken], lanes, sampling, runtime)
-        if found is not None:
-            yield dict(zip(taken, found, strict=True))
-            continue
-        for i in taken:
-            yield {i: by_transformers(model, model_key, parts[i], sampling, runtime)}
-
-
-def _lanes(parts: Mapping[int, Part], waiting: Sequence[int], runtime: Runtime) -> int:
-    """How many lanes the next batch has: a power of two, so that rows in multiples of 64 are multiples of it."""
-    kind, lanes = runtime.device.split(":")[0], 1
-    if runtime.micro_batch is not None:
-        return 1
-    while 2 * lanes <= LANES[kind] and lanes < len(waiting):
-        few = [parts[i] for i in waiting[: 2 * lanes]]
-        plain = all(part.adapter is None or is_plain(part.adapter) for part in few)
-        if not plain or 2 * lanes * max(len(part.requests) for part in few) > _SLOTS[kind]:
-            break
-        lanes *= 2
-    return lanes
-
-
-def _side_by_side(
-    model: Path, model_key: str, parts: Sequence[Part], lanes: int, sampling: Sampling, runtime: Runtime
-) -> list[list[Generation]] | None:
-    """Answers of each part; None where the model, an adapter or the memory does not allow that."""
-    try:
-        return _in_lanes(model, model_key, parts, lanes, sampling, runtime)
-    except ModelError:
-        return None  # alone, each part says for itself what is wrong
-    except RuntimeError as error:
-        if not is_memory(error):
-            raise
-    # Only now: inside `except`, the error's frames would still hold what did not fit.
-    forget()
-    return None
-
-
-def _in_lanes(
-    model: Path, model_key: str, parts: Sequence[Part], lanes: int, sampling: Sampling, runtime: Runtime
-) -> list[list[Generation]] | None:
-    kind, idle = runtime.device.split(":")[0], lanes - len(parts)
-    if kind == "cpu":
-        torch.set_num_threads(runtime.threads)
-    adapters = [*((part.adapter, part.adapter_key) for part in parts), *[(None, None)] * idle]
-    asked = [*([*part.requests] for part in parts), *[list[Request]()] * idle]
-    loaded = obtain_lanes(model, model_key, adapters, sampling.dtype, runtime.device)
-    everything = [request for requests in asked for request in requests]
-    _check_requests(everything, loaded)
-    wanted = lanes * max(map(len, asked))
-    decoder = _decoder(loaded, everything, None, least=wanted, multiple=lanes)
-    if decoder.slots < wanted:
-        return None
-    side = Side(decoder, asked, sampling, look=_LOOK[kind], prompt_tokens=_PROMPT_TOKENS[kind])
-    rows = side.run([*(part.progress for part in parts), *[_silent] * idle])
-    if kind == "cpu":
-        loaded.decoder = None
-    stops = set(loaded.renderer.stop_ids)
-    return [_generations([_cut(ids, stops) for ids in found], loaded.renderer) for found in rows[: len(parts)]]
-
-
-def _silent(fraction: float, text: str = "") -> None:
-    return
-
-
-def _check_requests(requests: Sequence[Request], loaded: Loaded) -> None:
+def check_requests(requests: Sequence[Request], loaded: Loaded) -> None:
+    """Raises `ModelError` if a request is empty or longer than the model's positions."""
     longest = max(len(r.ids) + r.max_new_tokens for r in requests)
     if not all(r.ids and r.max_new_tokens > 0 for r in requests):
         raise ModelError("A request needs at least one prompt token and room for one new token.")
@@ -168,7 +86,7 @@ def _check_requests(requests: Sequence[Request], loaded: Loaded) -> None:
         )
 
 
-def _decoder(
+def decoder_for(
     loaded: Loaded, requests: Sequence[Request], slots: int | None, *, least: int = 0, multiple: int = 1
 ) -> Decoder:
     """The decoder at hand if it holds these requests, else a new one.
@@ -181,18 +99,20 @@ def _decoder(
         multiple: of which the slots must be.
     """
     kind = loaded.device.split(":")[0]
-    capacity = max(len(r.ids) + r.max_new_tokens for r in requests) + _LOOK[kind]
-    most = max(r.max_new_tokens for r in requests) + _LOOK[kind]
-    wanted = max(least, min(slots or _SLOTS[kind], len(requests)))
+    capacity = max(len(r.ids) + r.max_new_tokens for r in requests) + LOOK[kind]
+    most = max(r.max_new_tokens for r in requests) + LOOK[kind]
+    wanted = max(least, min(slots or SLOTS[kind], len(requests)))
     old = loaded.decoder
     fits = old is not None and old.capacity >= capacity and old.most >= most and old.slots >= wanted
-    if old is not None and fits and old.slots % multiple == 0:
+    if old is not None and fits and old.slots % multiple == 0 and not old.starved:
         return old
     loaded.decoder = old = None
     if kind == "cuda":
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info(loaded.device)
-        affordable = int(free * _CACHE_SHARE / (capacity * loaded.cache_bytes))
+        # Beside its cache a row has logits, which drawing turns into float32 twice, and a captured step keeps.
+        row_bytes = capacity * loaded.cache_bytes + 16 * loaded.head.weight_VD.shape[0]
+        affordable = int(free * _CACHE_SHARE / row_bytes)
         wanted = wanted if slots else max(1, min(wanted, affordable))
         # In eights, so that adapters side by side find whole rows of lanes.
         wanted = -(-wanted // 8) * 8 if wanted >= 8 else wanted
@@ -233,7 +153,7 @@ class _Batch:
     ):
         kind = loaded.device.split(":")[0]
         self.decoder, self.requests, self.temperature = decoder, requests, sampling.temperature
-        self.look, self.slots, self.prompt_tokens = _LOOK[kind], slots, _PROMPT_TOKENS[kind]
+        self.look, self.slots, self.prompt_tokens = LOOK[kind], slots, PROMPT_TOKENS[kind]
         self.stops = set(loaded.renderer.stop_ids)
         left = (i for i in range(len(requests)) if i not in finished)
         self.waiting = sorted(left, key=lambda i: -len(requests[i].ids))
@@ -296,7 +216,7 @@ class _Batch:
         rows = self.decoder.out_SN[:busy][picked].cpu().tolist()
         for slot, ids in zip(np.flatnonzero(over), rows, strict=True):
             i = self.owner[slot]
-            self.finished[i] = _cut(ids[: min(self.made[slot], limits[slot])], self.stops)
+            self.finished[i] = cut(ids[: min(self.made[slot], limits[slot])], self.stops)
         self._close_gaps(np.flatnonzero(over), np.flatnonzero(~over))
         return True
 
@@ -311,14 +231,16 @@ class _Batch:
         self.decoder.move(source, target)
 
 
-def _cut(ids: list[int], stops: set[int]) -> _Row:
+def cut(ids: list[int], stops: set[int]) -> _Row:
+    """A request's tokens up to the first stop token."""
     for n, token in enumerate(ids):
         if token in stops:
             return _Row(ids[:n], True)
     return _Row(ids, False)
 
 
-def _generations(rows: list[_Row], renderer: Renderer) -> list[Generation]:
+def generations_of(rows: list[_Row], renderer: Renderer) -> list[Generation]:
+    """Finished requests with their text."""
     texts = renderer.decode_many([r.ids for r in rows])
     return [
         Generation(tuple(r.ids), text, "stop" if r.stopped else "length") for r, text in zip(rows, texts, strict=True)
