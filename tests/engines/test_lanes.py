@@ -61,10 +61,8 @@ def asked(*parts: tuple[Path | None, list[Request]]) -> list[Part]:
 
 
 def answers(model: Path, parts: list[Part], sampling: Sampling = GREEDY, key: str = "m", **runtime) -> list:
-    found = {}
-    for some in sample_many(
-        model=model, model_key=key, parts=parts, sampling=sampling, runtime=Runtime(device="cpu", **runtime)
-    ):
+    found, where = {}, Runtime(**{"device": "cpu"} | runtime)
+    for some in sample_many(model=model, model_key=key, parts=parts, sampling=sampling, runtime=where):
         found |= some
     return [found[i] for i in range(len(parts))]
 
@@ -153,6 +151,19 @@ def test_without_memory_for_all_fewer_come_together(llama, tmp_path, lanes, monk
     assert lanes == [4, 2, 2]
 
 
+def test_what_fails_side_by_side_is_told_and_done_alone(llama, tmp_path, lanes, monkeypatch):
+    path, told = adapter(tmp_path / "a", llama), list[str]()
+    parts = [replace(part, notice=told.append) for part in asked((path, requests(3)), (None, requests(3)))]
+    alone = [answers(llama, [part])[0] for part in parts]
+
+    def broken(*_):
+        raise RuntimeError("no such product\nmore")
+
+    monkeypatch.setattr(engine.Side, "run", broken)
+    assert answers(llama, parts) == alone
+    assert told == ["Not sampled beside other adapters: no such product"] * 2
+
+
 def test_another_model_is_written_under_the_lanes(llama, tmp_path, lanes):
     torch.manual_seed(9)
     other = folders.load_model(llama, dtype=torch.float32, device="cpu")
@@ -178,3 +189,17 @@ def test_a_request_that_cannot_be_is_named(llama, lanes):
     parts = asked((None, requests(2)), (None, [Request((1,), 600)]))
     with pytest.raises(ModelError, match="positions"):
         answers(llama, parts)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_captured_steps_follow_other_adapters_other_lanes_and_none(llama, tmp_path, monkeypatch):
+    paths = [adapter(tmp_path / f"a{i}", llama, rank=16, seed=i) for i in range(6)]
+    turns = [paths[:4], paths[2:], paths[4:], paths[:1], [None]]
+    parts = [asked(*((path, requests(5, limit=40, seed=i)) for i, path in enumerate(some))) for some in turns]
+
+    def said(lanes: int) -> list:
+        monkeypatch.setitem(engine.LANES, "cuda", lanes)
+        loaded.forget()
+        return [answers(llama, some, device="cuda") for some in parts * 2]
+
+    assert said(4) == said(1)

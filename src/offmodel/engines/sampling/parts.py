@@ -99,9 +99,11 @@ def _side_by_side(
     except ModelError:
         found = 1
     except RuntimeError as error:
-        if not is_memory(error):
-            raise
-        found = lanes // 2
+        found = lanes // 2 if is_memory(error) else 1
+        if not is_memory(error):  # alone, each part may do; the record says that it had to
+            for part in parts:
+                if part.notice is not None:
+                    part.notice(f"Not sampled beside other adapters: {str(error).strip().splitlines()[0][:200]}")
     if isinstance(found, int):
         # Only now: inside `except`, the error's frames would still hold what did not fit.
         loaded.most_lanes, loaded.decoder = found, None
