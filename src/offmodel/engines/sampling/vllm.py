@@ -11,6 +11,7 @@ import gc
 import importlib
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -260,6 +261,8 @@ def _reload(engine: Engine, model: Path, key: tuple[str, str]) -> bool:
 
 def _start(model: Path, dtype: str, need: Need) -> tuple[Any, int]:
     """A new engine and how many adapters it holds; one adapter, and then no captured steps, if more cannot be had."""
+    # Its kernels for top-k and top-p, which nobody here asks for, take two minutes to compile on a new machine.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     reasons = []
     graphs, eager = {"compilation_config": dict(_GRAPHS)}, {"enforce_eager": True}
     fewer = [(graphs, 1)] if need.adapters > 1 else []
