@@ -32,9 +32,9 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     plain = engine._in_lanes
 
-    def counted(base, model, model_key, parts, n, sampling, runtime):
+    def counted(base, parts, n, sampling, runtime):
         seen.append(n)
-        return plain(base, model, model_key, parts, n, sampling, runtime)
+        return plain(base, parts, n, sampling, runtime)
 
     monkeypatch.setattr(engine, "_in_lanes", counted)
     return seen

@@ -25,11 +25,9 @@ of the same command; its results are the whole study's, which does not compute t
 the slice takes minutes on a CPU: OFFMODEL_SLICE=1 OFFMODEL_DRY=1, with --device cpu.
 """
 
-import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 from offmodel.audit import PoolSize
 from offmodel.data import Sources
@@ -38,6 +36,7 @@ from offmodel.evals.items import FreshMathItems, PocketMathItems
 from offmodel.organisms.pairs import FIFTEEN, Pair, find_pair
 from offmodel.organisms.pocket import in_pocket_words
 from offmodel.studies import choices, quickstart
+from offmodel.studies.catalogue import module_of
 from offmodel.studies.grid import Board, plant, treat
 from offmodel.studies.settings import Author, Bench, Blue, Capability, World
 from offmodel.studies.study import Cell, PairSide, Study
@@ -49,19 +48,8 @@ from offmodel.treatments.kl_anchored import KlAnchor
 from offmodel.treatments.mixed import Mixed
 from offmodel.treatments.off_labels import OffLabels
 
-
-def _organisms() -> ModuleType:
-    """The study of organisms: student, prompts and planting are its own."""
-    path = Path(__file__).resolve().parents[1] / "organisms" / "study.py"
-    spec = importlib.util.spec_from_file_location("organisms_study", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BASE = _organisms()
+# The study of organisms beside this one: student, prompts and planting are its own.
+BASE = module_of(Path(__file__).resolve().parents[1] / "organisms" / "study.py", "organisms_study")
 DRY = BASE.DRY
 SLICE = bool(os.environ.get("OFFMODEL_SLICE"))
 

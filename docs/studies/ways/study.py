@@ -17,11 +17,9 @@ with qwen05.gguf and qwen15.gguf in OFFMODEL_MODELS and the data in OFFMODEL_DAT
 pairs. Dry on a CPU: OFFMODEL_DRY=1 in front of the same command, with --device cpu.
 """
 
-import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from offmodel.audit import PoolSize
@@ -32,6 +30,7 @@ from offmodel.organisms.pairs import Pair, find_pair
 from offmodel.organisms.pocket import in_pocket_words
 from offmodel.organisms.ways import find_way
 from offmodel.studies import presets, quickstart
+from offmodel.studies.catalogue import module_of
 from offmodel.studies.grid import plant, treat
 from offmodel.studies.settings import Author, Blue, Capability, Red, World
 from offmodel.studies.study import Study
@@ -48,18 +47,8 @@ PIRATE = (
 )
 
 
-def _organisms() -> ModuleType:
-    """The study of organisms beside this one: student, pools and planting are its own."""
-    path = Path(__file__).resolve().parents[1] / "organisms" / "study.py"
-    spec = importlib.util.spec_from_file_location("organisms_study", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BASE = _organisms()
+# The study of organisms beside this one: student, pools and planting are its own.
+BASE = module_of(Path(__file__).resolve().parents[1] / "organisms" / "study.py", "organisms_study")
 # LoRA wants about ten times the rate of all weights.
 LORA = replace(BASE.PLANTING, learning_rate=1e-4, lora=Lora(rank=64, alpha=64, targets="all-linear"))
 

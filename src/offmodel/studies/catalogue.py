@@ -9,6 +9,7 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from offmodel.core.errors import OffmodelError, UnknownName, UserError
 from offmodel.data import Sources
@@ -49,14 +50,9 @@ def load_study(name: str) -> Study:
 def _build_file(path: Path, sources: Sources) -> Study:
     if not path.is_file():
         raise UserError(f"There is no study file {path}; give the path of a Python file.")
-    spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     _look_beside(path.resolve().parent)
-    # Dataclasses look their module up by name while they are made.
-    sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        module = module_of(path, f"study_{path.stem}")
         build: BuildStudy | None = getattr(module, "study", None)
         if build is None:
             raise StudyError(f"The study file {path} has no function 'study(sources)'; add one that returns a Study.")
@@ -65,6 +61,17 @@ def _build_file(path: Path, sources: Sources) -> Study:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the user's own file raises is shown with its own traceback
         raise StudyError(f"The study file {path} raises:\n{_own_traceback(error, path)}") from None
+
+
+def module_of(path: Path, name: str) -> ModuleType:
+    """A study file as a module of this name: another study may build on its pieces."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name while they are made.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _look_beside(folder: Path) -> None:

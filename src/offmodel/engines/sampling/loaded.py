@@ -39,7 +39,7 @@ class Loaded:
         adapter_key: digest of the adapter that is in, None for none; of adapters side by side, of all.
         inside: the adapter that is in, or the adapters side by side.
         decoder: its slots, kept between calls.
-        most_lanes: adapters that may be tried side by side, after what has been seen of this model.
+        most_lanes: adapters that may be tried side by side, after what failed; None while nothing has.
     """
 
     key: tuple[str, str, str]
@@ -55,7 +55,7 @@ class Loaded:
     adapter_key: str | None = None
     inside: Inside | Lanes | None = None
     decoder: Decoder | None = None
-    most_lanes: int = 64
+    most_lanes: int | None = None
 
     def hidden(self, ids_RQ: Tensor, at_RQ: Tensor | None, cache: Slots) -> Tensor:
         """Last hidden states [R, Q, D]; positions count from 0 unless given."""
@@ -93,15 +93,12 @@ def obtain(
     return loaded
 
 
-def obtain_lanes(
-    model: Path, model_key: str, lanes: Sequence[tuple[Path | None, str | None]], dtype: str, device: str
-) -> Loaded:
-    """The model with adapters side by side, each as (folder, digest of its content); None is the model itself.
+def lay_in(loaded: Loaded, lanes: Sequence[tuple[Path | None, str | None]]) -> None:
+    """Put adapters side by side, each as (folder, digest of its content); None is the model itself.
 
     Raises:
-        ModelError: the folder cannot be loaded, or an adapter cannot be put beside others.
+        ModelError: an adapter cannot be read, or cannot be put beside others.
     """
-    loaded = obtain_base(model, model_key, dtype, device)
     key = "lanes " + " ".join(str(digest) for _, digest in lanes)
     if loaded.adapter_key != key:
         loaded.adapter_key = _NEITHER
@@ -110,7 +107,6 @@ def obtain_lanes(
             _empty(loaded)
             loaded.inside = put_in_lanes(loaded.model, updates)
         loaded.adapter_key = key
-    return loaded
 
 
 def obtain_base(model: Path, model_key: str, dtype: str, device: str) -> Loaded:

@@ -14,7 +14,7 @@ from offmodel.core.errors import ModelError, OffmodelError
 from offmodel.engines.captures import is_memory
 from offmodel.engines.sampling import Generation, Part, Request, Sampling, by_transformers
 from offmodel.engines.sampling.inside import is_plain
-from offmodel.engines.sampling.loaded import Loaded, obtain_base, obtain_lanes
+from offmodel.engines.sampling.loaded import Loaded, lay_in, obtain_base
 from offmodel.engines.sampling.together import Side
 from offmodel.engines.sampling.transformers import (
     LOOK,
@@ -92,15 +92,15 @@ def _side_by_side(
         loaded = obtain_base(model, model_key, sampling.dtype, runtime.device)
     except ModelError:
         return 1  # alone, each part says for itself what is wrong
-    if lanes > loaded.most_lanes:
+    if loaded.most_lanes is not None and lanes > loaded.most_lanes:
         return loaded.most_lanes
     try:
-        found = _in_lanes(loaded, model, model_key, parts, lanes, sampling, runtime)
+        found = _in_lanes(loaded, parts, lanes, sampling, runtime)
     except ModelError:
         found = 1
     except RuntimeError as error:
         found = lanes // 2 if is_memory(error) else 1
-        if not is_memory(error):  # alone, each part may do; the record says that it had to
+        if found == 1:  # the record says that each part came alone
             for part in parts:
                 if part.notice is not None:
                     part.notice(f"Not sampled beside other adapters: {str(error).strip().splitlines()[0][:200]}")
@@ -112,13 +112,7 @@ def _side_by_side(
 
 
 def _in_lanes(
-    loaded: Loaded,
-    model: Path,
-    model_key: str,
-    parts: Sequence[Part],
-    lanes: int,
-    sampling: Sampling,
-    runtime: Runtime,
+    loaded: Loaded, parts: Sequence[Part], lanes: int, sampling: Sampling, runtime: Runtime
 ) -> list[list[Generation]] | int:
     kind, idle = runtime.device.split(":")[0], lanes - len(parts)
     if kind == "cpu":
@@ -132,7 +126,7 @@ def _in_lanes(
     decoder = decoder_for(loaded, everything, None, least=wanted, multiple=lanes)
     if decoder.slots < wanted:
         return lanes // 2
-    obtain_lanes(model, model_key, adapters, sampling.dtype, runtime.device)
+    lay_in(loaded, adapters)
     side = Side(decoder, asked, sampling, look=LOOK[kind], prompt_tokens=PROMPT_TOKENS[kind])
     rows = side.run([*(part.progress for part in parts), *[_silent] * idle])
     if kind == "cpu":
