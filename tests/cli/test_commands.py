@@ -231,7 +231,7 @@ def to_compute(said: Said) -> int:
 
 def test_a_run_writes_table_figure_and_csv(ran: Ran) -> None:
     assert "off_model_sft" in ran.said.out
-    assert {"points.csv", "tradeoff.png", "tradeoff.svg", "report.html"} <= {
+    assert {"points.csv", "tradeoff.png", "tradeoff.svg", "report.html", "gates.csv"} <= {
         f.name for f in (ran.out / "tiny").iterdir()
     }
     assert "computed, 0 already there" in " ".join(ran.said.err.split())
