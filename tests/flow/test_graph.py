@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -106,9 +107,11 @@ def test_cost_of_a_group_is_shared_among_its_members(tmp_path: Path, monkeypatch
     compute_alone(store, base)
     monkeypatch.setenv("TOY_SLEEP", "0.3")  # the group sleeps once, before its first member is done
     group = [Cohort(seed=i, base=base) for i in range(3)]
+    begun = time.monotonic()
     assert len(list(execute(store, group, Runtime(), lambda _: lambda fraction, text="": None))) == 3
+    took = time.monotonic() - begun
     cost = plan([Cohort(seed=9, base=base)], store).kinds[-1].cost
-    assert cost.seconds == pytest.approx(0.1, abs=0.03)
+    assert 0.1 <= cost.seconds <= took / 3 + 0.001
 
 
 def test_chains_are_the_longest_ways_to_an_end() -> None:

@@ -49,17 +49,26 @@ def on_shelf(address: str) -> dict[str, str]:
     return {r["digest"]: r["content"] for r in records if r}
 
 
-def other_computer(address: str, cache: Path, *, workers: int = 0, sleep: float = 0.0) -> subprocess.Popen[str]:
+def other_computer(address: str, cache: Path, **environment: str) -> subprocess.Popen[str]:
     """A run of the toy study in a process of its own, with a cache of its own."""
-    env = os.environ | {"OFFMODEL_CACHE": str(cache), "TOY_SLEEP": str(sleep)}
-    return subprocess.Popen(
-        [sys.executable, str(STUDY), address, str(workers)], env=env, stdout=subprocess.PIPE, text=True
-    )
+    env = os.environ | {"OFFMODEL_CACHE": str(cache)} | environment
+    return subprocess.Popen([sys.executable, str(STUDY), address, "0"], env=env, stdout=subprocess.PIPE, text=True)
+
+
+def die_at_work(address: str, cache: Path, executions: Path) -> None:
+    """A computer that has published something and dies while it computes something else."""
+    dying = other_computer(address, cache, TOY_HANG="total t1")
+    end = time.monotonic() + 60
+    while "total t1" not in executions.read_text() and time.monotonic() < end:
+        time.sleep(0.02)
+    dying.send_signal(signal.SIGKILL)
+    dying.communicate()
 
 
 def test_two_computers_divide_the_work(address, local, tmp_path, executions) -> None:
     executions.write_text("")
-    both = [other_computer(address, tmp_path / name, sleep=0.1) for name in ("a", "b")]
+    meeting = str(tmp_path / "meeting")
+    both = [other_computer(address, tmp_path / name, TOY_MEET=meeting, TOY_SLEEP="0.1") for name in ("a", "b")]
     said = [p.communicate(timeout=100)[0].split() for p in both]
     assert [p.returncode for p in both] == [0, 0]
     computed = [int(words[0]) for words in said]
@@ -82,14 +91,9 @@ def test_worker_processes_share_it_too(address, local, tmp_path, monkeypatch) ->
 
 
 def test_what_a_dead_computer_claimed_is_computed_by_another(address, local, tmp_path, monkeypatch, executions) -> None:
-    dying = other_computer(address, tmp_path / "a", sleep=0.3)
-    end = time.monotonic() + 60
-    while len(on_shelf(address)) < 4 and time.monotonic() < end:
-        time.sleep(0.05)
-    dying.send_signal(signal.SIGKILL)
-    dying.communicate()
-    left = open_store(address).shelf.names("claims")
-    assert left, "it was computing something"
+    die_at_work(address, tmp_path / "a", executions)
+    assert on_shelf(address)
+    assert open_store(address).shelf.names("claims"), "it was computing something"
     monkeypatch.setattr(claims, "STALE", 0.5)
     monkeypatch.setattr(runner, "_SECONDS_BETWEEN_REMOTE_LOOKS", 0.1)
     monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "b"))
@@ -98,13 +102,9 @@ def test_what_a_dead_computer_claimed_is_computed_by_another(address, local, tmp
     assert on_shelf(address) == local
 
 
-def test_the_same_computer_goes_on_at_once(address, local, tmp_path, monkeypatch) -> None:
-    dying = other_computer(address, tmp_path / "a", sleep=0.3)
-    end = time.monotonic() + 60
-    while len(on_shelf(address)) < 4 and time.monotonic() < end:
-        time.sleep(0.05)
-    dying.send_signal(signal.SIGKILL)
-    dying.communicate()
+def test_the_same_computer_goes_on_at_once(address, local, tmp_path, monkeypatch, executions) -> None:
+    die_at_work(address, tmp_path / "a", executions)
+    assert open_store(address).shelf.names("claims")
     monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "a"))
     began = time.monotonic()
     run(targets(), store=open_store(address), runtime=Runtime(), workers=0)

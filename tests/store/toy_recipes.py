@@ -1,7 +1,8 @@
 """Recipes that compute next to nothing, importable by worker processes; what they did is counted outside of the store.
 
 The environment variable TOY_LOG names a file to which each execution adds a line, so that tests can tell a result that
-was computed from one that was found. TOY_SLEEP is how long an execution takes.
+was computed from one that was found. TOY_SLEEP is how long an execution takes; the one whose line is TOY_HANG never
+ends. TOY_MEET names a folder in which the first executions of two processes wait for each other.
 """
 
 import json
@@ -34,7 +35,20 @@ def log(text: str) -> None:
     if "TOY_LOG" in os.environ:
         with Path(os.environ["TOY_LOG"]).open("a") as file:
             file.write(text + "\n")
+    if "TOY_MEET" in os.environ:
+        meet(Path(os.environ["TOY_MEET"]))
+    while os.environ.get("TOY_HANG") == text:
+        time.sleep(1)
     time.sleep(float(os.environ.get("TOY_SLEEP", "0")))
+
+
+def meet(folder: Path) -> None:
+    """Wait until two processes have come here, for a minute at most."""
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

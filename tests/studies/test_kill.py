@@ -14,7 +14,7 @@ from offmodel.studies.catalogue import load_study
 
 STUDY = Path(__file__).parent / "tiny_study.py"
 KILLS = 3
-TOO_LONG = 60.0
+TOO_LONG = 180.0
 
 
 def command(store: Path, out: Path) -> list[str]:
