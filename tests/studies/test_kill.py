@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from offmodel.cli.running import Where, run_and_report
 from offmodel.flow.graph import closure
 from offmodel.store.artifacts import Store
@@ -48,6 +50,7 @@ def run_and_kill(store: Path, out: Path, rng: random.Random, all_of_it: int, log
     return not done
 
 
+@pytest.mark.timeout(400)  # five runs of a study, one after the other
 def test_a_killed_study_ends_with_the_same_digests_and_the_same_numbers(tmp_path: Path) -> None:
     here = Where(device="cpu", workers=0)
     run_and_report(str(STUDY), store=tmp_path / "whole", out=tmp_path / "r1", where=here, only=())
