@@ -11,6 +11,7 @@ from offmodel.core.errors import ModelError
 from offmodel.engines import adapters, folders
 from offmodel.engines.sampling import Part, Request, Sampling, loaded, sample_many, transformers
 from offmodel.engines.sampling import parts as engine
+from offmodel.engines.sampling.batch import Batch
 from offmodel.engines.sampling.decoder import Decoder
 from offmodel.engines.sft import Lora
 from offmodel.store.recipe import Runtime
@@ -85,6 +86,25 @@ def test_each_lane_answers_as_alone(llama, tmp_path, lanes, monkeypatch, samplin
     assert alone[0] != answers(llama, asked((None, requests(9))), sampling)[0]
 
 
+def test_waiting_requests_take_the_places_of_finished_ones_lane_by_lane(llama, tmp_path):
+    paths = [adapter(tmp_path / f"a{i}", llama, seed=i) for i in range(2)]
+    parts = asked((paths[0], requests(9)), (paths[1], requests(3, seed=1)), (None, requests(14, seed=2)), (None, []))
+    alone = [[list(a.ids) for a in answers(llama, [part], WARM)[0]] for part in parts]
+    base = loaded.obtain_base(llama, "m", WARM.dtype, "cpu")
+    everything = [r for part in parts for r in part.requests]
+    decoder = transformers.decoder_for(base, everything, None, least=12, multiple=4)
+    loaded.lay_in(base, [(part.adapter, part.adapter_key) for part in parts])
+    finished = [{1: [7, 7]}, *[dict[int, list[int]]() for _ in parts[1:]]]
+    Batch(decoder, [part.requests for part in parts], WARM, rows=3, finished=finished).run([silent] * 4)
+    assert finished[0].pop(1) == [7, 7]  # as it was found
+    stops = set(base.renderer.stop_ids)
+    for done, expected in zip(finished, alone, strict=True):
+        assert {i: [t for t in ids if t not in stops] for i, ids in done.items()} == {
+            i: ids for i, ids in enumerate(expected) if i in done
+        }
+    assert [len(done) for done in finished] == [8, 3, 14, 0]
+
+
 def test_the_rest_has_idle_lanes_and_a_plain_model_follows(llama, tmp_path, lanes):
     paths = [adapter(tmp_path / f"a{i}", llama, seed=i) for i in range(6)]
     parts = asked(*((path, requests(4, seed=i)) for i, path in enumerate(paths)))
@@ -139,14 +159,14 @@ def test_without_memory_for_all_fewer_come_together(llama, tmp_path, lanes, monk
     path = adapter(tmp_path / "a", llama)
     parts = asked(*((path, requests(3)), (None, requests(3))) * 2)
     alone = [answers(llama, [part])[0] for part in parts]
-    run = engine.Side.run
+    run = Batch.run
 
-    def small(side, progress):
-        if side.lanes > 2:
+    def small(batch, progress):
+        if len(progress) > 2:
             raise torch.OutOfMemoryError("full")
-        return run(side, progress)
+        return run(batch, progress)
 
-    monkeypatch.setattr(engine.Side, "run", small)
+    monkeypatch.setattr(Batch, "run", small)
     assert answers(llama, parts) == alone
     assert lanes == [4, 2, 2]
 
@@ -156,10 +176,14 @@ def test_what_fails_side_by_side_is_told_and_done_alone(llama, tmp_path, lanes, 
     parts = [replace(part, notice=told.append) for part in asked((path, requests(3)), (None, requests(3)))]
     alone = [answers(llama, [part])[0] for part in parts]
 
-    def broken(*_):
-        raise RuntimeError("no such product\nmore")
+    run = Batch.run
 
-    monkeypatch.setattr(engine.Side, "run", broken)
+    def broken(batch, progress):
+        if len(progress) > 1:
+            raise RuntimeError("no such product\nmore")
+        return run(batch, progress)
+
+    monkeypatch.setattr(Batch, "run", broken)
     assert answers(llama, parts) == alone
     assert told == ["Not sampled beside other adapters: no such product"] * 2
 

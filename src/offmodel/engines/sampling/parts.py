@@ -13,18 +13,10 @@ import torch
 from offmodel.core.errors import ModelError, OffmodelError
 from offmodel.engines.captures import is_memory
 from offmodel.engines.sampling import Generation, Part, Request, Sampling, by_transformers
+from offmodel.engines.sampling.batch import Batch
 from offmodel.engines.sampling.inside import is_plain
 from offmodel.engines.sampling.loaded import Loaded, lay_in, obtain_base
-from offmodel.engines.sampling.together import Side
-from offmodel.engines.sampling.transformers import (
-    LOOK,
-    PROMPT_TOKENS,
-    SLOTS,
-    check_requests,
-    cut,
-    decoder_for,
-    generations_of,
-)
+from offmodel.engines.sampling.transformers import SLOTS, check_requests, decoder_for, generations_of
 from offmodel.store.recipe import Runtime
 
 # Adapters that decode side by side, a power of two. On a CPU a batch's make-up could change bits, for little.
@@ -121,18 +113,22 @@ def _in_lanes(
     asked = [*([*part.requests] for part in parts), *[list[Request]()] * idle]
     everything = [request for requests in asked for request in requests]
     check_requests(everything, loaded)
-    wanted = lanes * max(map(len, asked))
+    rows = max(map(len, asked))
+    wanted = lanes * rows
     # Slots first: what does not fit must not cost the layers that are in, nor their graphs.
     decoder = decoder_for(loaded, everything, None, least=wanted, multiple=lanes)
     if decoder.slots < wanted:
         return lanes // 2
     lay_in(loaded, adapters)
-    side = Side(decoder, asked, sampling, look=LOOK[kind], prompt_tokens=PROMPT_TOKENS[kind])
-    rows = side.run([*(part.progress for part in parts), *[_silent] * idle])
+    finished = [dict[int, list[int]]() for _ in asked]
+    batch = Batch(decoder, asked, sampling, rows=rows, finished=finished)
+    batch.run([*(part.progress for part in parts), *[_silent] * idle])
     if kind == "cpu":
         loaded.decoder = None
-    stops = set(loaded.renderer.stop_ids)
-    return [generations_of([cut(ids, stops) for ids in found], loaded.renderer) for found in rows[: len(parts)]]
+    return [
+        generations_of([found[i] for i in range(len(part.requests))], loaded.renderer)
+        for part, found in zip(parts, finished, strict=False)
+    ]
 
 
 def _silent(fraction: float, text: str = "") -> None:

@@ -1,34 +1,27 @@
-"""Sampling with a transformers model and a decoding loop of our own.
+"""Sampling with a transformers model and a decoding loop of our own (`batch`): what memory allows, and no more.
 
-Slots hold sequences that decode together; as some finish, waiting requests take their places. Prompts are taken in
-order of length, so that little is padded. This module refuses to know conversations. Invariant: results stand in the
-requests' order, and a request's tokens do not depend on its neighbours (up to floating point).
+This module refuses to know conversations. Invariant: results stand in the requests' order, and a request's tokens do
+not depend on its neighbours (up to floating point).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from offmodel.core.errors import ModelError, OutOfMemory
 from offmodel.engines.captures import is_memory
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Generation, Request, Sampling
+from offmodel.engines.sampling.batch import LOOK, Batch
 from offmodel.engines.sampling.decoder import Decoder
-from offmodel.engines.sampling.draws import request_seeds, uniforms
 from offmodel.engines.sampling.loaded import Loaded, obtain
 from offmodel.engines.sampling.slots import Slots
 from offmodel.store.recipe import Progress, Runtime
 
 # Sequences that decode together. A CPU core gains nothing beyond 128; a GPU is bound by launches far longer.
 SLOTS = {"cpu": 128, "cuda": 4096}
-# Steps between looks at which sequences have finished: each look waits for a GPU.
-LOOK = {"cpu": 1, "cuda": 8}
-# Tokens of one forward pass over prompts.
-PROMPT_TOKENS = {"cpu": 4096, "cuda": 32768}
 # Of the memory that is free; the rest is for a training between two calls, and for logits.
 _CACHE_SHARE = 0.5
 
@@ -49,12 +42,12 @@ def complete(
         torch.set_num_threads(runtime.threads)
     loaded = obtain(model, model_key, adapter, adapter_key, sampling.dtype, runtime.device)
     check_requests(requests, loaded)
-    slots, finished = runtime.micro_batch, dict[int, _Row]()
+    slots, finished = runtime.micro_batch, dict[int, list[int]]()
     while len(finished) < len(requests):
         decoder = decoder_for(loaded, requests, slots)
         slots = min(slots or decoder.slots, decoder.slots, len(requests))
         try:
-            _Batch(loaded, decoder, requests, sampling, slots, finished).run(progress)
+            Batch(decoder, [requests], sampling, rows=slots, finished=[finished]).run([progress])
         except RuntimeError as error:
             if not is_memory(error):
                 raise
@@ -131,120 +124,19 @@ def decoder_for(
     return loaded.decoder
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A finished request: its tokens, and whether a stop token ended it."""
-
-    ids: list[int]
-    stopped: bool
-
-
-class _Batch:
-    """The decoding of what is not finished yet: slots in front are busy, `owner[s]` says with which request."""
-
-    def __init__(
-        self,
-        loaded: Loaded,
-        decoder: Decoder,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        slots: int,
-        finished: dict[int, _Row],
-    ):
-        kind = loaded.device.split(":")[0]
-        self.decoder, self.requests, self.temperature = decoder, requests, sampling.temperature
-        self.look, self.slots, self.prompt_tokens = LOOK[kind], slots, PROMPT_TOKENS[kind]
-        self.stops = set(loaded.renderer.stop_ids)
-        left = (i for i in range(len(requests)) if i not in finished)
-        self.waiting = sorted(left, key=lambda i: -len(requests[i].ids))
-        self.seeds = request_seeds([r.ids for r in requests], sampling.seed)
-        self.owner: list[int] = []
-        self.finished = finished
-        # What the decoder knows too, here so that no step has to ask it.
-        self.lengths = np.zeros(slots, dtype=np.int64)
-        self.made = np.zeros(slots, dtype=np.int64)
-
-    @torch.inference_mode()
-    def run(self, progress: Progress) -> None:
-        """Finish all requests."""
-        while self.owner or self.waiting:
-            self._admit()
-            for _ in range(self.look):
-                busy = len(self.owner)
-                self.decoder.step(busy, int((self.lengths[:busy] + self.made[:busy]).max()), self.temperature)
-                self.made[:busy] += 1
-            if self._harvest():
-                done, of = len(self.finished), len(self.requests)
-                progress(done / of, f"{done} of {of} sampled")
-
-    def _admit(self) -> None:
-        """Write waiting prompts into free slots, once a quarter of the slots is free or nothing else runs."""
-        free = self.slots - len(self.owner)
-        if not self.waiting or (self.owner and free < max(1, self.slots // 4)):
-            return
-        while self.waiting and len(self.owner) < self.slots:
-            # The longest come first, so the first of a pass sets its width.
-            width = len(self.requests[self.waiting[0]].ids)
-            room = min(self.slots - len(self.owner), max(1, self.prompt_tokens // width))
-            taken, self.waiting = self.waiting[:room], self.waiting[room:]
-            self._prefill(taken, width)
-
-    def _prefill(self, taken: list[int], width: int) -> None:
-        first = len(self.owner)
-        most = max(self.requests[i].max_new_tokens for i in taken)
-        ids = np.zeros((len(taken), width), dtype=np.int64)
-        draws = np.zeros((len(taken), most), dtype=np.float32)
-        for row, draw, i in zip(ids, draws, taken, strict=True):
-            prompt = self.requests[i].ids
-            row[: len(prompt)] = prompt
-            if self.temperature > 0:
-                draw[: self.requests[i].max_new_tokens] = uniforms(self.seeds[i], self.requests[i].max_new_tokens)
-        lengths = np.array([len(self.requests[i].ids) for i in taken])
-        self.decoder.prefill(first, ids, lengths, draws, self.temperature)
-        self.owner += taken
-        span = slice(first, first + len(taken))
-        self.lengths[span], self.made[span] = lengths, 1
-
-    def _harvest(self) -> bool:
-        """Take out finished rows and close the gaps; whether there were any."""
-        busy = len(self.owner)
-        limits = np.array([self.requests[i].max_new_tokens for i in self.owner])
-        over = self.decoder.done_S[:busy].cpu().numpy() | (self.made[:busy] >= limits)
-        if not over.any():
-            return False
-        picked = torch.from_numpy(over).to(self.decoder.device)
-        rows = self.decoder.out_SN[:busy][picked].cpu().tolist()
-        for slot, ids in zip(np.flatnonzero(over), rows, strict=True):
-            i = self.owner[slot]
-            self.finished[i] = cut(ids[: min(self.made[slot], limits[slot])], self.stops)
-        self._close_gaps(np.flatnonzero(over), np.flatnonzero(~over))
-        return True
-
-    def _close_gaps(self, free: np.ndarray, kept: np.ndarray) -> None:
-        """Move rows from the end into free slots, so that the busy ones stand in front."""
-        source = kept[len(kept) - np.count_nonzero(free < len(kept)) :]
-        target = free[: len(source)]
-        for s, t in zip(source, target, strict=True):
-            self.owner[t] = self.owner[s]
-        self.owner = self.owner[: len(kept)]
-        self.lengths[target], self.made[target] = self.lengths[source], self.made[source]
-        self.decoder.move(source, target)
-
-
-def cut(ids: list[int], stops: set[int]) -> _Row:
-    """A request's tokens up to the first stop token."""
-    for n, token in enumerate(ids):
-        if token in stops:
-            return _Row(ids[:n], True)
-    return _Row(ids, False)
-
-
-def generations_of(rows: list[_Row], renderer: Renderer) -> list[Generation]:
-    """Finished requests with their text."""
-    texts = renderer.decode_many([r.ids for r in rows])
+def generations_of(rows: Sequence[Sequence[int]], renderer: Renderer) -> list[Generation]:
+    """Requests' tokens up to the first stop token, with their text."""
+    stops = set(renderer.stop_ids)
+    kept = [tuple(ids[: _end(ids, stops)]) for ids in rows]
     return [
-        Generation(tuple(r.ids), text, "stop" if r.stopped else "length") for r, text in zip(rows, texts, strict=True)
+        Generation(cut, text, "stop" if len(cut) < len(ids) else "length")
+        for ids, cut, text in zip(rows, kept, renderer.decode_many(kept), strict=True)
     ]
+
+
+def _end(ids: Sequence[int], stops: set[int]) -> int:
+    """Where the first stop token stands; the length if there is none."""
+    return next((n for n, token in enumerate(ids) if token in stops), len(ids))
 
 
 def model_logits(loaded: Loaded, ids: Sequence[int]) -> Any:
