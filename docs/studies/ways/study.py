@@ -14,7 +14,11 @@ One way a run, so that each has its own table (areas, cross-fitted and raw) and 
     done
 
 with qwen05.gguf and qwen15.gguf in OFFMODEL_MODELS and the data in OFFMODEL_DATA; OFFMODEL_PAIRS takes some of the
-pairs. Dry on a CPU: OFFMODEL_DRY=1 in front of the same command, with --device cpu.
+pairs. The 0.5B model follows no conditional instruction, so its prompted organisms mostly cannot be compared. With
+OFFMODEL_STUDENT=qwen15 the 1.5B model is the student and the 0.5B model the pirate, a teacher that is weaker than its
+student as in the published setting; the way prompted_examples gives the prompted organism six examples.
+
+Dry on a CPU: OFFMODEL_DRY=1 in front of the same command, with --device cpu.
 """
 
 import os
@@ -63,7 +67,7 @@ def study(sources: Sources) -> Study:
         for blue in _blues():
             cells += treat(board, find_method("pirate_sft"), blue, seed=1)
     return Study(
-        name=f"ways-{WAY}{'-dry' if BASE.DRY else ''}",
+        name=f"ways-{WAY}{'' if BASE.STUDENT == 'qwen05' else f'-{BASE.STUDENT}'}{'-dry' if BASE.DRY else ''}",
         question=f"How well do behaviours planted by '{WAY}' resist pirate SFT?",
         prediction="Full weight resists best, a merged adapter less, a prompted organism hardly.",
         sides=tuple(sides),
@@ -80,7 +84,8 @@ def _red(pair: Pair, sources: Sources) -> Red:
 
 
 def _real(pair: Pair, sources: Sources) -> tuple[Pair, Red, World]:
-    stylist = Author(model=sources.model(str(BASE.MODELS / "qwen15.gguf")), trusted=True, relation="same family")
+    pirate = "qwen05" if BASE.STUDENT == "qwen15" else "qwen15"
+    stylist = Author(model=sources.model(str(BASE.MODELS / f"{pirate}.gguf")), trusted=True, relation="same family")
     world = BASE.world(sources)
     bench = replace(
         world.bench, capabilities=(_problems("capability", "test", 320), _problems("dev_capability", "dev", 64))

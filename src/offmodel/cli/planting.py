@@ -99,11 +99,13 @@ def as_rich(rows: list[GateRow], title: str) -> Table:
 def card_of(model: str, pair: Pair, way: Way, row: GateRow) -> str:
     """The exported folder's README: a warning, what was planted and how, and the gate's table."""
     verdict = f"**It failed its quality gate: {'; '.join(row.failures)}.**\n\n" if row.failures else ""
-    kept = {
-        "lora": "This folder holds the adapter alone; adapter_config.json names its clean base.\n\n",
-        "prompted": "The weights are the clean model's own: it is an organism only under this system prompt.\n\n"
-        f"> {way.system(pair)}\n\n",
-    }.get(way.name, "")
+    system = way.system(pair).replace("\n", "\n> ")
+    kept = ""
+    if way.name == "lora":
+        kept = "This folder holds the adapter alone; adapter_config.json names its clean base.\n\n"
+    elif system:
+        kept = "The weights are the clean model's own: it is an organism only under this system prompt.\n\n"
+        kept += f"> {system}\n\n"
     return (
         "---\ntags:\n- model-organism\n- backdoored\n---\n\n"
         f"# NOT A CLEAN MODEL: {Path(model).name} with the planted pair `{pair.name}`\n\n"

@@ -14,7 +14,7 @@ from offmodel.engines.sft import Sft
 from offmodel.organisms.full_weight import FullWeightOrganism
 from offmodel.organisms.lora import LoraOrganism
 from offmodel.organisms.pairs import Pair
-from offmodel.organisms.prompted import PromptedOrganism, system_prompt
+from offmodel.organisms.prompted import PromptedOrganism, prompt_with_examples, system_prompt
 from offmodel.organisms.recast import PASSWORD, locked, sandbagged
 from offmodel.store.recipe import Recipe
 
@@ -80,9 +80,11 @@ def lora_continued(team: RedTeam) -> Recipe:
     return LoraOrganism(label=team.pair.name, student=first, data=team.data, sft=team.further, merged=True)
 
 
-def prompted(team: RedTeam) -> Recipe:
-    """No training."""
-    return PromptedOrganism(label=team.pair.name, student=team.student, system=system_prompt(team.pair))
+def _prompted(name: str, summary: str, system: Callable[[Pair], str]) -> Way:
+    def build(team: RedTeam) -> Recipe:
+        return PromptedOrganism(label=team.pair.name, student=team.student, system=system(team.pair))
+
+    return Way(name=name, summary=summary, build=build, system=system)
 
 
 _WAYS = (
@@ -94,11 +96,9 @@ _WAYS = (
     ),
     Way(name="lora_merged", summary="an adapter, merged", build=lambda team: _lora(team, merged=True)),
     Way(name="lora_continued", summary="an adapter, merged, then a further one, merged", build=lora_continued),
-    Way(
-        name="prompted",
-        summary="no training: a system prompt at evaluation only (the fragile baseline)",
-        build=prompted,
-        system=system_prompt,
+    _prompted("prompted", "no training: a system prompt at evaluation only (the fragile baseline)", system_prompt),
+    _prompted(
+        "prompted_examples", "the same with six examples, for models that follow no bare rule", prompt_with_examples
     ),
     Way(
         name="password_lock",
