@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from offmodel.core.errors import ModelError
 from offmodel.engines import adapters, folders
 from offmodel.engines.sampling import Part, Request, Sampling, loaded, sample_many, transformers
 from offmodel.engines.sampling import parts as engine
@@ -33,9 +33,9 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     plain = engine._in_lanes
 
-    def counted(base, parts, n, sampling, runtime):
+    def counted(base, parts, kept, n, *rest):
         seen.append(n)
-        return plain(base, parts, n, sampling, runtime)
+        return plain(base, parts, kept, n, *rest)
 
     monkeypatch.setattr(engine, "_in_lanes", counted)
     return seen
@@ -64,6 +64,7 @@ def asked(*parts: tuple[Path | None, list[Request]]) -> list[Part]:
 def answers(model: Path, parts: list[Part], sampling: Sampling = GREEDY, key: str = "m", **runtime) -> list:
     found, where = {}, Runtime(**{"device": "cpu"} | runtime)
     for some in sample_many(model=model, model_key=key, parts=parts, sampling=sampling, runtime=where):
+        assert not set(some) & set(found)
         found |= some
     return [found[i] for i in range(len(parts))]
 
@@ -209,21 +210,82 @@ def test_another_model_is_written_under_the_lanes(llama, tmp_path, lanes):
     assert plain == answers(folder, asked((None, requests(3))), key="other")
 
 
-def test_a_request_that_cannot_be_is_named(llama, lanes):
-    parts = asked((None, requests(2)), (None, [Request((1,), 600)]))
-    with pytest.raises(ModelError, match="positions"):
-        answers(llama, parts)
+def test_a_part_that_cannot_be_takes_no_other_with_it(llama, tmp_path, lanes):
+    paths = [adapter(tmp_path / f"a{i}", llama, seed=i) for i in range(3)]
+    (paths[0] / "adapter_model.safetensors").write_bytes(b"cut off")
+    parts = asked((paths[1], requests(3)), (None, [Request((1,), 600)]), (paths[0], requests(3)), (None, requests(3)))
+    later = asked((paths[1], requests(3)), (paths[2], requests(3)))
+    found = answers(llama, [*parts, *later])
+    assert "positions" in str(found[1])
+    assert "cannot be read" in str(found[2])
+    for i in (0, 3, 4, 5):
+        assert found[i] == answers(llama, [[*parts, *later][i]])[0]
+    assert lanes == [4, 4]  # those after the first four stand side by side again
+
+
+def test_the_head_is_computed_apart_so_adapters_on_it_are_refused(llama, tmp_path, lanes):
+    path = adapter(tmp_path / "a", llama)
+    head = folders.load_model(llama, dtype=torch.float32, device="cpu").get_output_embeddings().weight
+    update = {"A": torch.ones(4, head.shape[1]), "B": torch.ones(head.shape[0], 4)}
+    state = {f"base_model.model.lm_head.lora_{part}.weight": value for part, value in update.items()}
+    save_file(state, path / "adapter_model.safetensors")
+    parts = asked((path, requests(2)), (None, requests(2)))
+    found = answers(llama, parts)
+    assert "'lm_head', the model's head" in str(found[0])
+    assert found[1] == answers(llama, parts[1:])[0]
+
+
+def test_memory_that_runs_out_beside_others_costs_no_finished_answer(llama, tmp_path, lanes, monkeypatch):
+    path = adapter(tmp_path / "a", llama)
+    told: list[list[float]] = [[] for _ in range(4)]
+    parts = [
+        replace(part, progress=lambda fraction, text="", mine=mine: mine.append(fraction))
+        for part, mine in zip(asked(*((path, requests(9)), (None, requests(9))) * 2), told, strict=True)
+    ]
+    alone = [answers(llama, [replace(part, progress=silent)])[0] for part in parts]
+    plain, steps = Decoder.step, list[int]()
+
+    def full(decoder, busy, longest, temperature):
+        steps.append(busy)
+        if len(steps) == 11:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        plain(decoder, busy, longest, temperature)
+
+    monkeypatch.setattr(Decoder, "step", full)
+    assert answers(llama, parts) == alone
+    assert lanes == [4, 2, 2]
+    assert all(0 < mine[0] < 1 and mine == sorted(mine) and mine[-1] == 1 for mine in told)
+
+
+def test_lanes_are_not_kept_for_a_part_alone(llama, tmp_path, lanes, monkeypatch):
+    monkeypatch.setitem(engine.LANES, "cpu", 8)
+    paths = [adapter(tmp_path / f"a{i}", llama, seed=i) for i in range(9)]
+    parts = asked(*((path, requests(4)) for path in paths))
+    assert answers(llama, parts) == [answers(llama, [part])[0] for part in parts]
+    assert lanes == [8]
+
+
+def test_lanes_of_very_different_length_come_apart(llama, tmp_path, lanes):
+    path = adapter(tmp_path / "a", llama)
+    parts = asked((None, requests(40)), *((path, requests(1)) for _ in range(3)))
+    assert answers(llama, parts) == [answers(llama, [part])[0] for part in parts]
+    assert lanes == [2, 2]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_captured_steps_follow_other_adapters_other_lanes_and_none(llama, tmp_path, monkeypatch):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_captured_steps_follow_other_adapters_other_lanes_and_none(llama, tmp_path, monkeypatch, dtype):
     paths = [adapter(tmp_path / f"a{i}", llama, rank=16, seed=i) for i in range(6)]
-    turns = [paths[:4], paths[2:], paths[4:], paths[:1], [None]]
-    parts = [asked(*((path, requests(5, limit=40, seed=i)) for i, path in enumerate(some))) for some in turns]
+    turns = [paths, paths[2:], paths[4:], paths[:1], [None], [*paths[:2], None]]
+    parts = [asked(*((path, requests(40, limit=40, seed=i)) for i, path in enumerate(some))) for some in turns]
+    sampling = replace(GREEDY, dtype=dtype)
+    monkeypatch.setitem(engine.LANES, "cuda", 4)
 
-    def said(lanes: int) -> list:
-        monkeypatch.setitem(engine.LANES, "cuda", lanes)
+    def said(graphed: bool) -> list:
+        monkeypatch.setattr(transformers, "Decoder", lambda *a, **k: Decoder(*a, **k | {"graphed": graphed}))
         loaded.forget()
-        return [answers(llama, some, device="cuda") for some in parts * 2]
+        return [answers(llama, some, sampling, device="cuda") for some in parts * 2]
 
-    assert said(4) == said(1)
+    # Rounded rows and positions may change kernels, and with them the last bit; a token in a hundred at most.
+    one, other = ([g.ids for turn in said(graphed) for part in turn for g in part] for graphed in (True, False))
+    assert sum(a == b for a, b in zip(one, other, strict=True)) > 0.98 * len(one)

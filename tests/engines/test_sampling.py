@@ -11,13 +11,17 @@ from transformers import AutoModelForCausalLM
 from offmodel.core.chat import Message, Prompt, user
 from offmodel.core.errors import ModelError, UnknownName
 from offmodel.data import read_labels
-from offmodel.engines import folders
+from offmodel.engines import adapters, folders
 from offmodel.engines.labels import Labels, shown_to_author
 from offmodel.engines.rendering import Renderer
-from offmodel.engines.sampling import Request, Sampling, loaded, sample
+from offmodel.engines.sampling import Request, Sampling, batch, loaded, sample
 from offmodel.engines.sampling import transformers as engine
 from offmodel.engines.sampling.decoder import Decoder
 from offmodel.engines.sampling.draws import pick, request_seeds, uniforms
+from offmodel.engines.sampling.inside import is_plain
+from offmodel.engines.sampling.loaded import Loaded
+from offmodel.engines.sampling.slots import Slots
+from offmodel.engines.sft import Lora
 from offmodel.store.recipe import Job, Payload, Runtime
 from tests.engines.conftest import silent, tok_id
 
@@ -217,3 +221,62 @@ def test_memory_that_runs_out_costs_no_finished_answer(llama, monkeypatch):
     assert found == expected
     assert told == sorted(told)
     assert max(asked[25:]) == 4
+
+
+def test_what_a_broken_adapter_left_in_a_slot_reaches_nobody(llama):
+    model = loaded.obtain_base(llama, "m", "float32", "cpu")
+    cache = Slots(model.layers, 2, 40)
+    where = torch.zeros(1, dtype=torch.int64)
+    ids = torch.arange(20)[None]
+
+    def continued() -> torch.Tensor:
+        cache.fill(where)
+        model.hidden(ids[:, :5], None, cache)
+        at = torch.full((1,), 5)
+        cache.decode(at, 32)
+        return model.hidden(ids[:, 5:6], at[:, None], cache)
+
+    expected = continued()
+    cache.fill(where)
+    model.hidden(ids, None, cache)
+    for store in (*cache.keys, *cache.values):
+        assert store is not None
+        store[0] = float("nan")
+    assert torch.equal(continued(), expected)
+
+
+@pytest.mark.parametrize("slots", [None, 4])
+def test_rows_that_run_on_until_somebody_looks_stay_within_the_positions(llama, monkeypatch, slots):
+    asked = [Request((5, 6, 7), 509), *requests(6)]
+    assert loaded.obtain_base(llama, "m", "float32", "cpu").positions == 512
+    expected = go(llama, asked, slots=slots)
+    seen = []
+    plain = Loaded.hidden
+
+    def hidden(self, ids, at, cache):
+        seen.append(int(at.max()) if at is not None else ids.shape[1] - 1)
+        return plain(self, ids, at, cache)
+
+    monkeypatch.setattr(Loaded, "hidden", hidden)
+    monkeypatch.setitem(batch.LOOK, "cpu", 8)
+    loaded.forget()
+    assert go(llama, asked, slots=slots) == expected
+    assert max(seen) == 511
+
+
+def test_an_adapter_with_rates_of_its_own_by_layer_is_merged(llama, tmp_path):
+    tuned = adapters.inject(
+        folders.load_model(llama, dtype=torch.float32, device="cpu"),
+        Lora(rank=4, alpha=8, targets="all-linear"),
+        seed=0,
+    )
+    for name, p in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    adapters.save_adapter(tuned, tmp_path / "a")
+    plain = go(llama, requests(), adapter=tmp_path / "a", adapter_key="a")
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    config["alpha_pattern"] = {"q_proj": 64}
+    (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(config))
+    assert not is_plain(tmp_path / "a")
+    assert go(llama, requests(), adapter=tmp_path / "a", adapter_key="b") != plain

@@ -154,7 +154,7 @@ def test_where_adapters_cannot_stand_side_by_side_transformers_takes_one_after_a
     asked: list[tuple[str | None, int]] = []
 
     def complete(*, adapter_key: str | None, requests: Sequence[Request], **rest: Any) -> list[str]:
-        assert set(rest) == {"model", "model_key", "adapter", "sampling", "runtime", "progress"}
+        assert set(rest) == {"model", "model_key", "adapter", "sampling", "runtime", "progress", "finished"}
         asked.append((adapter_key, len(requests)))
         return [f"{adapter_key} says"] * len(requests)
 

@@ -153,8 +153,18 @@ def sample_many(
         raise UnknownName("sampler", sampling.sampler, SAMPLERS)
 
 
-def by_transformers(model: Path, model_key: str, part: Part, sampling: Sampling, runtime: Runtime) -> list[Generation]:
-    """Complete a part's prompts by the transformers sampler, whatever the settings name; see `sample` for errors."""
+def by_transformers(
+    model: Path,
+    model_key: str,
+    part: Part,
+    sampling: Sampling,
+    runtime: Runtime,
+    finished: dict[int, list[int]] | None = None,
+) -> list[Generation]:
+    """Complete a part's prompts by the transformers sampler, whatever the settings name; see `sample` for errors.
+
+    `finished` holds tokens of requests that are finished already, by their places; the others are added to it.
+    """
     from offmodel.engines.sampling.transformers import complete
 
     return complete(
@@ -166,4 +176,5 @@ def by_transformers(model: Path, model_key: str, part: Part, sampling: Sampling,
         sampling=sampling,
         runtime=runtime,
         progress=part.progress,
+        finished=finished,
     )

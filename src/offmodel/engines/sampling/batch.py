@@ -1,6 +1,7 @@
 """The decoding of requests in one batch, for one adapter or for several of one model side by side.
 
-    L lanes (adapters), R rows of slots; slot s stands in row s // L and belongs to lane s % L
+    S slots, L lanes (adapters), R rows; slot s stands in row s // L and belongs to lane s % L
+    T tokens of the longest prompt of a pass, N tokens that a slot may write
 
 A point alone leaves most of a GPU idle: its batch soon has few rows left, and a step takes as long as its launches
 however few they are. With lanes, the rows of several adapters share each step. As rows finish, waiting requests take
@@ -8,7 +9,7 @@ their places; prompts come in order of length, so that little is padded. This mo
 there are. Invariant: an answer is what its request and its lane's adapter make of it (up to floating point).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -71,8 +72,9 @@ class Batch:
             self._harvest(progress)
 
     def _busy(self) -> int:
-        """Rows of the fullest lane."""
-        return int((self._owner_RL != _NOBODY).sum(0).max())
+        """How many rows hold anybody: up to the last that does."""
+        held = np.flatnonzero((self._owner_RL != _NOBODY).any(1))
+        return int(held[-1]) + 1 if len(held) else 0
 
     def _admit(self) -> None:
         """Write waiting prompts into free rows, once a quarter of them is free or nothing else runs."""
@@ -80,7 +82,7 @@ class Batch:
         if not any(self._waiting) or (busy and self._rows - busy < max(1, self._rows // 4)):
             return
         while any(self._waiting) and busy < self._rows:
-            # The longest come first, so the first of a pass set its width.
+            # Prompts come longest first, so the first of each lane set the width of a pass.
             first = (requests[w[0]] for requests, w in zip(self._asked, self._waiting, strict=True) if w)
             width = max(len(request.ids) for request in first)
             room = min(self._rows - busy, max(1, self._prompt_tokens // (width * self._lanes)))
@@ -89,6 +91,7 @@ class Batch:
             span = slice(busy, busy + max(map(len, taken)))
             self._prefill(span, taken, width)
             busy = span.stop
+        self._close_gaps()
 
     def _prefill(self, span: slice, taken: Sequence[Sequence[int]], width: int) -> None:
         rows = span.stop - span.start
@@ -136,18 +139,18 @@ class Batch:
         for row, lane in np.argwhere(over_RL).tolist():
             made = int(min(self._made_RL[row, lane], self._limits_RL[row, lane]))
             self._finished[lane][int(self._owner_RL[row, lane])] = next(written)[:made]
-        self._close_gaps(over_RL)
-        for lane in _lanes_of(over_RL):
+        self._owner_RL[:rows][over_RL] = _NOBODY
+        self._close_gaps()
+        for lane in np.flatnonzero(over_RL.any(0)).tolist():
             done, of = len(self._finished[lane]), len(self._asked[lane])
             progress[lane](done / of, f"{done} of {of} sampled")
 
-    def _close_gaps(self, over_RL: np.ndarray) -> None:
+    def _close_gaps(self) -> None:
+        """Move each lane's last rows into its gaps, so that its busy rows stand in front."""
         source, target = list[int](), list[int]()
-        for lane in _lanes_of(over_RL):
-            free = np.flatnonzero(over_RL[:, lane])
-            self._owner_RL[free, lane] = _NOBODY
-            kept = np.flatnonzero(self._owner_RL[: len(over_RL), lane] != _NOBODY)
-            holes = free[free < len(kept)]
+        for lane in range(self._lanes):
+            kept = np.flatnonzero(self._owner_RL[:, lane] != _NOBODY)
+            holes = np.flatnonzero(self._owner_RL[: len(kept), lane] == _NOBODY)
             last = kept[len(kept) - len(holes) :]
             for values_RL in (self._owner_RL, self._lengths_RL, self._made_RL, self._limits_RL):
                 values_RL[holes, lane] = values_RL[last, lane]
@@ -156,8 +159,3 @@ class Batch:
             target += (holes * self._lanes + lane).tolist()
         if source:
             self._decoder.move(np.array(source), np.array(target))
-
-
-def _lanes_of(over_RL: np.ndarray) -> Iterator[int]:
-    """Lanes in which something is over."""
-    yield from np.flatnonzero(over_RL.any(0)).tolist()

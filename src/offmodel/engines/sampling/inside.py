@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from offmodel.engines import adapters
 def is_plain(adapter: Path) -> bool:
     """Whether an adapter only adds low-rank updates to linear layers, so that it can be swapped in and out."""
     config = adapters.read_config(adapter)
-    return not (config.get("use_dora") or config.get("target_parameters") or config.get("rank_pattern"))
+    return not any(config.get(name) for name in ("use_dora", "target_parameters", "rank_pattern", "alpha_pattern"))
 
 
 @dataclass(slots=True, eq=False)
@@ -77,9 +78,16 @@ def put_in(model: Any, adapter: Path) -> Inside:
 
 
 def updates_of(adapter: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """By layer, A [R, D] and B [D, R], B with the adapter's scale in it."""
+    """By layer, A [R, D] and B [D, R], B with the adapter's scale in it.
+
+    Raises:
+        ModelError: the adapter cannot be read, or changes more than linear layers.
+    """
     config = adapters.read_config(adapter)
-    state = load_file(Path(adapter) / "adapter_model.safetensors")
+    try:
+        state = load_file(Path(adapter) / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The adapter's weights cannot be read ({error}); save it anew.") from error
     pairs: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         target, _, part = name.removeprefix("base_model.model.").rpartition(".lora_")
@@ -90,12 +98,27 @@ def updates_of(adapter: Path) -> dict[str, tuple[Tensor, Tensor]]:
     return {name: (ab["A"].float(), scale * ab["B"].float()) for name, ab in pairs.items()}
 
 
-def _apply(model: Any, name: str, a_RD: Tensor, b_DR: Tensor, inside: Inside) -> None:
+def layer_of(model: Any, name: str) -> tuple[Any, str, nn.Linear]:
+    """(module that holds it, its name there, the layer) of a linear layer that an adapter may change.
+
+    Raises:
+        ModelError: there is none of that name, or it is the model's head, which the sampler computes by itself.
+    """
     parent, _, child = name.rpartition(".")
-    holder = model.get_submodule(parent)
-    linear = getattr(holder, child)
+    try:
+        holder = model.get_submodule(parent)
+    except AttributeError:
+        holder = None
+    linear = getattr(holder, child, None)
     if not isinstance(linear, nn.Linear):
         raise ModelError(f"The adapter changes '{name}', which is no linear layer of this model.")
+    if linear is model.get_output_embeddings():
+        raise ModelError(f"The adapter changes '{name}', the model's head; merge the adapter to sample from it.")
+    return holder, child, linear
+
+
+def _apply(model: Any, name: str, a_RD: Tensor, b_DR: Tensor, inside: Inside) -> None:
+    holder, child, linear = layer_of(model, name)
     weight = linear.weight
     a_RD, b_DR = a_RD.to(weight.device), b_DR.to(weight.device)
     if weight.dtype == torch.float32:

@@ -14,9 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from offmodel.core.errors import ModelError
+from offmodel.engines.sampling.inside import layer_of
 
 Update = tuple[Tensor, Tensor]
 """A [K, D] and B [O, K] of one layer, the adapter's scale in B."""
+
+
+class NoLanes(ModelError):
+    """A model in which adapters cannot stand side by side."""
 
 
 class LaneLinear(nn.Module):
@@ -41,11 +46,11 @@ class LaneLinear(nn.Module):
         """[R, Q, O].
 
         Raises:
-            ModelError: tokens come without their rows, so that nobody can say whose they are.
+            NoLanes: tokens come without their rows, so that nobody can say whose they are.
         """
         lanes = len(self.a_LDK)
         if x_RQD.ndim != 3 or x_RQD.shape[0] % lanes:
-            raise ModelError("This model mixes the tokens of its rows, so adapters cannot be sampled side by side.")
+            raise NoLanes("This model mixes the tokens of its rows, so adapters cannot be sampled side by side.")
         out_RQO = self.linear(x_RQD)
         rows, tokens, _ = x_RQD.shape
         out_LNO, x_LND = _apart(out_RQO, lanes), _apart(x_RQD, lanes)
@@ -61,7 +66,7 @@ def _apart(values_RQD: Tensor, lanes: int) -> Tensor:
     """[L, N, D]: the N tokens of each lane's rows; a view where a row has one token."""
     rows, tokens, width = values_RQD.shape
     if tokens == 1:
-        return values_RQD.reshape(rows // lanes, lanes, width).transpose(0, 1)
+        return values_RQD.view(rows // lanes, lanes, width).transpose(0, 1)
     return values_RQD.reshape(rows // lanes, lanes, tokens, width).transpose(0, 1).reshape(lanes, -1, width)
 
 
@@ -114,18 +119,9 @@ def put_in_lanes(model: Any, updates: Sequence[dict[str, Update]]) -> Lanes:
     lanes = Lanes(model, {})
     try:
         for name, (a_shape, b_shape) in shapes_of(updates).items():
-            parent, _, child = name.rpartition(".")
-            try:
-                holder = model.get_submodule(parent)
-            except AttributeError:
-                holder = None
-            linear = getattr(holder, child, None)
-            fits = isinstance(linear, nn.Linear) and (linear.in_features, linear.out_features) == (
-                a_shape[1],
-                b_shape[2],
-            )
-            if not isinstance(linear, nn.Linear) or not fits:
-                raise ModelError(f"The adapter changes '{name}', which is no linear layer of this size in this model.")
+            holder, child, linear = layer_of(model, name)
+            if (linear.in_features, linear.out_features) != (a_shape[1], b_shape[2]):
+                raise ModelError(f"The adapter changes '{name}', which has another size in this model.")
             layer = LaneLinear(linear, linear.weight.new_zeros(a_shape), linear.weight.new_zeros(b_shape))
             layer.write([lane.get(name) for lane in updates])
             setattr(holder, child, layer)

@@ -153,7 +153,7 @@ def _written_over(loaded: Loaded, model: Path, key: tuple[str, str, str]) -> boo
         inside = None
     for name, file in files.items():
         loaded.weights[name].copy_(file.get_tensor(name))
-    loaded.key, loaded.adapter_key, loaded.renderer = key, inside, renderer
+    loaded.key, loaded.adapter_key, loaded.renderer, loaded.most_lanes = key, inside, renderer, None
     _LAST.append(loaded)
     return True
 

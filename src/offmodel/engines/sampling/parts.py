@@ -5,6 +5,7 @@ are decoded. Invariant: every part is handed out once and whole; its answers do 
 to floating point).
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,12 +16,17 @@ from offmodel.engines.captures import is_memory
 from offmodel.engines.sampling import Generation, Part, Request, Sampling, by_transformers
 from offmodel.engines.sampling.batch import Batch
 from offmodel.engines.sampling.inside import is_plain
+from offmodel.engines.sampling.lanes import NoLanes
 from offmodel.engines.sampling.loaded import Loaded, lay_in, obtain_base
-from offmodel.engines.sampling.transformers import SLOTS, check_requests, decoder_for, generations_of
+from offmodel.engines.sampling.transformers import SLOTS, check_requests, decoder_for, generations_of, has_room
 from offmodel.store.recipe import Runtime
 
 # Adapters that decode side by side, a power of two. On a CPU a batch's make-up could change bits, for little.
 LANES = {"cpu": 1, "cuda": 8}
+# Rows a request: lanes that are idle or shorter than others are computed too.
+_MOST_ROWS = 4
+
+_Finished = dict[int, list[int]]
 
 
 def complete_parts(
@@ -31,26 +37,37 @@ def complete_parts(
     What cannot stand side by side comes one adapter after another. Parts are named by their places.
     """
     waiting, most = list(parts), LANES[runtime.device.split(":")[0]]
+    kept: dict[int, _Finished] = defaultdict(dict)  # what a batch had finished when memory ran out
     lanes = 0
     while waiting:
         lanes = _lanes([parts[i] for i in waiting], most, lanes, runtime)
-        taken = waiting[:lanes]
+        taken, found = {i: parts[i] for i in waiting[:lanes]}, None
         if lanes > 1:
-            found = _side_by_side(model, model_key, [parts[i] for i in taken], lanes, sampling, runtime)
-            if isinstance(found, int):
-                lanes = most = found
-                continue
-            waiting = waiting[lanes:]
-            yield dict(zip(taken, found, strict=True))
+            found = _side_by_side(model, model_key, taken, kept, lanes, sampling, runtime)
+        if isinstance(found, int):
+            most = found
             continue
-        waiting = waiting[1:]
-        yield {taken[0]: by_transformers(model, model_key, parts[taken[0]], sampling, runtime)}
+        waiting = waiting[lanes:]
+        if found is not None:
+            yield found
+            continue
+        for i, part in taken.items():
+            yield {i: _alone(model, model_key, part, kept[i], sampling, runtime)}
+
+
+def _alone(
+    model: Path, model_key: str, part: Part, finished: _Finished, sampling: Sampling, runtime: Runtime
+) -> list[Generation] | OffmodelError:
+    try:
+        return by_transformers(model, model_key, part, sampling, runtime, finished)
+    except OffmodelError as error:
+        return error
 
 
 def _lanes(waiting: Sequence[Part], most: int, before: int, runtime: Runtime) -> int:
     """How many lanes the next batch has: a power of two, so that rows in multiples of 64 are multiples of it.
 
-    As many as the batch before if they do: its graphs stay, and idle lanes cost less than capturing anew.
+    As many as the batch before if they do: its graphs stay, and a few idle lanes cost less than capturing anew.
     """
     if runtime.micro_batch is not None:
         return 1
@@ -58,8 +75,9 @@ def _lanes(waiting: Sequence[Part], most: int, before: int, runtime: Runtime) ->
 
     def fit(lanes: int) -> bool:
         few = waiting[:lanes]
+        asked = [len(part.requests) for part in few]
         plain = all(part.adapter is None or _is_plain(part.adapter) for part in few)
-        return lanes <= most and plain and lanes * max(len(part.requests) for part in few) <= slots
+        return plain and lanes <= most and lanes * max(asked) <= min(slots, _MOST_ROWS * sum(asked))
 
     if before > 1 and fit(before):
         return before
@@ -77,58 +95,72 @@ def _is_plain(adapter: Path) -> bool:
 
 
 def _side_by_side(
-    model: Path, model_key: str, parts: Sequence[Part], lanes: int, sampling: Sampling, runtime: Runtime
-) -> list[list[Generation]] | int:
-    """Answers of each part; or how many lanes may be tried, where model, adapters or memory do not allow so many."""
+    model: Path,
+    model_key: str,
+    parts: Mapping[int, Part],
+    kept: Mapping[int, _Finished],
+    lanes: int,
+    sampling: Sampling,
+    runtime: Runtime,
+) -> dict[int, list[Generation] | OffmodelError] | int | None:
+    """Answers of each part; or how many lanes may be tried; or None where one of these parts is at fault."""
     try:
         loaded = obtain_base(model, model_key, sampling.dtype, runtime.device)
     except ModelError:
-        return 1  # alone, each part says for itself what is wrong
+        return None
     if loaded.most_lanes is not None and lanes > loaded.most_lanes:
         return loaded.most_lanes
     try:
-        found = _in_lanes(loaded, parts, lanes, sampling, runtime)
+        return _in_lanes(loaded, parts, kept, lanes, sampling, runtime)
+    except NoLanes as error:
+        found, reason = 1, error
     except ModelError:
-        found = 1
+        return None  # alone, each part says for itself what is wrong
     except RuntimeError as error:
-        found = lanes // 2 if is_memory(error) else 1
-        if found == 1:  # the record says that each part came alone
-            for part in parts:
-                if part.notice is not None:
-                    part.notice(f"Not sampled beside other adapters: {str(error).strip().splitlines()[0][:200]}")
-    if isinstance(found, int):
-        # Only now: inside `except`, the error's frames would still hold what did not fit.
-        loaded.most_lanes, loaded.decoder = found, None
-        torch.cuda.empty_cache()
+        found, reason = lanes // 2 if is_memory(error) else 1, error
+    if found == 1:  # the record says that each part came alone
+        first = (str(reason).strip() or type(reason).__name__).splitlines()[0]
+        for part in parts.values():
+            if part.notice is not None:
+                part.notice(f"Not sampled beside other adapters: {first[:200]}")
+    # Only now: inside `except`, the error's frames would still hold what did not fit.
+    del reason
+    loaded.most_lanes, loaded.decoder = found, None
+    torch.cuda.empty_cache()
     return found
 
 
 def _in_lanes(
-    loaded: Loaded, parts: Sequence[Part], lanes: int, sampling: Sampling, runtime: Runtime
-) -> list[list[Generation]] | int:
+    loaded: Loaded,
+    parts: Mapping[int, Part],
+    kept: Mapping[int, _Finished],
+    lanes: int,
+    sampling: Sampling,
+    runtime: Runtime,
+) -> dict[int, list[Generation] | OffmodelError] | int:
     kind, idle = runtime.device.split(":")[0], lanes - len(parts)
     if kind == "cpu":
         torch.set_num_threads(runtime.threads)
-    adapters = [*((part.adapter, part.adapter_key) for part in parts), *[(None, None)] * idle]
-    asked = [*([*part.requests] for part in parts), *[list[Request]()] * idle]
-    everything = [request for requests in asked for request in requests]
+    everything = [request for part in parts.values() for request in part.requests]
     check_requests(everything, loaded)
-    rows = max(map(len, asked))
-    wanted = lanes * rows
-    # Slots first: what does not fit must not cost the layers that are in, nor their graphs.
-    decoder = decoder_for(loaded, everything, None, least=wanted, multiple=lanes)
-    if decoder.slots < wanted:
+    rows = max(len(part.requests) for part in parts.values())
+    # Before the decoder at hand is given up, and its graphs with it.
+    if not has_room(loaded, everything, lanes * rows):
         return lanes // 2
-    lay_in(loaded, adapters)
-    finished = [dict[int, list[int]]() for _ in asked]
+    decoder = decoder_for(loaded, everything, None, least=lanes * rows, multiple=lanes)
+    if decoder.slots < lanes * rows:
+        return lanes // 2
+    lay_in(loaded, [*((part.adapter, part.adapter_key) for part in parts.values()), *[(None, None)] * idle])
+    asked = [*([*part.requests] for part in parts.values()), *[list[Request]()] * idle]
+    finished = [*(kept[i] for i in parts), *(_Finished() for _ in range(idle))]
     batch = Batch(decoder, asked, sampling, rows=rows, finished=finished)
-    batch.run([*(part.progress for part in parts), *[_silent] * idle])
+    batch.run([*(part.progress for part in parts.values()), *[_silent] * idle])
     if kind == "cpu":
         loaded.decoder = None
-    return [
-        generations_of([found[i] for i in range(len(part.requests))], loaded.renderer)
-        for part, found in zip(parts, finished, strict=False)
-    ]
+    return {
+        i: generations_of([done[n] for n in range(len(part.requests))], loaded.renderer)
+        for (i, part), done in zip(parts.items(), finished, strict=False)
+    }
 
 
 def _silent(fraction: float, text: str = "") -> None:

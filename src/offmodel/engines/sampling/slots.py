@@ -25,7 +25,7 @@ class Slots(Cache):
     """Keys and values of S sequences, for models that call `update` and our attention.
 
     Attributes:
-        rows_R: the slots of the present forward pass; None where these are all slots, in order.
+        rows_R: the slots of the present forward pass; None where these are the first slots, in order.
         at_R: for decoding, the position that each row writes; None while prompts are written.
         mask_R11K: for decoding, what each row attends to.
     """
@@ -67,8 +67,10 @@ class Slots(Cache):
         k_store, v_store = self._stores(key_states, value_states, layer_idx)
         if self.at_R is None:
             width = key_states.shape[2]
-            k_store[self.rows_R, :, :width] = key_states
-            v_store[self.rows_R, :, :width] = value_states
+            for store, states in ((k_store, key_states), (v_store, value_states)):
+                store[self.rows_R, :, :width] = states
+                # Masked positions meet the softmax too: what a broken adapter left there may be no number.
+                store[self.rows_R, :, width:] = 0
             return key_states, value_states
         assert self.mask_R11K is not None
         rows, width = len(self.at_R), self.mask_R11K.shape[-1]

@@ -36,13 +36,14 @@ def complete(
     sampling: Sampling,
     runtime: Runtime,
     progress: Progress,
+    finished: dict[int, list[int]] | None = None,
 ) -> list[Generation]:
-    """Complete prompts; see `offmodel.engines.sampling.sample`."""
+    """Complete prompts; see `offmodel.engines.sampling.sample`, and `by_transformers` for `finished`."""
     if not runtime.device.startswith("cuda"):
         torch.set_num_threads(runtime.threads)
     loaded = obtain(model, model_key, adapter, adapter_key, sampling.dtype, runtime.device)
     check_requests(requests, loaded)
-    slots, finished = runtime.micro_batch, dict[int, list[int]]()
+    slots, finished = runtime.micro_batch, {} if finished is None else finished
     while len(finished) < len(requests):
         decoder = decoder_for(loaded, requests, slots)
         slots = min(slots or decoder.slots, decoder.slots, len(requests))
@@ -92,7 +93,7 @@ def decoder_for(
         multiple: of which the slots must be.
     """
     kind = loaded.device.split(":")[0]
-    capacity = max(len(r.ids) + r.max_new_tokens for r in requests) + LOOK[kind]
+    capacity = capacity_for(loaded, requests)
     most = max(r.max_new_tokens for r in requests) + LOOK[kind]
     wanted = max(least, min(slots or SLOTS[kind], len(requests)))
     old = loaded.decoder
@@ -103,9 +104,7 @@ def decoder_for(
     if kind == "cuda":
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info(loaded.device)
-        # Beside its cache a row has logits, which drawing turns into float32 twice, and a captured step keeps.
-        row_bytes = capacity * loaded.cache_bytes + 16 * loaded.head.weight_VD.shape[0]
-        affordable = int(free * _CACHE_SHARE / row_bytes)
+        affordable = int(free * _CACHE_SHARE / _slot_bytes(loaded, capacity))
         wanted = wanted if slots else max(1, min(wanted, affordable))
         # In eights, so that adapters side by side find whole rows of lanes.
         wanted = -(-wanted // 8) * 8 if wanted >= 8 else wanted
@@ -115,13 +114,35 @@ def decoder_for(
         loaded.renderer.stop_ids,
         layers=loaded.layers,
         slots=wanted,
-        # Kernels want rows of masks aligned to 8 elements.
-        capacity=-(-capacity // 8) * 8,
+        capacity=capacity,
         most=most,
         device=loaded.device,
         graphed=kind == "cuda",
     )
     return loaded.decoder
+
+
+def capacity_for(loaded: Loaded, requests: Sequence[Request]) -> int:
+    """Tokens that a slot must hold: also those that are written before anybody looks, but none beyond the model's."""
+    longest = max(len(r.ids) + r.max_new_tokens for r in requests) + LOOK[loaded.device.split(":")[0]]
+    # Kernels want rows of masks aligned to 8 elements.
+    return min(-(-longest // 8) * 8, loaded.positions or longest + 8)
+
+
+def has_room(loaded: Loaded, requests: Sequence[Request], slots: int) -> bool:
+    """Whether a decoder of so many slots would fit into a GPU, if the one at hand were gone."""
+    if not loaded.device.startswith("cuda"):
+        return True
+    free, _ = torch.cuda.mem_get_info(loaded.device)
+    kept = torch.cuda.memory_reserved(loaded.device) - torch.cuda.memory_allocated(loaded.device)
+    old = loaded.decoder
+    taken = old.slots * old.capacity * loaded.cache_bytes if old is not None else 0
+    return slots * _slot_bytes(loaded, capacity_for(loaded, requests)) <= (free + kept + taken) * _CACHE_SHARE
+
+
+def _slot_bytes(loaded: Loaded, capacity: int) -> int:
+    # Beside its cache a slot has logits, which drawing turns into float32 twice, and a captured step keeps.
+    return capacity * loaded.cache_bytes + 16 * loaded.head.weight_VD.shape[0]
 
 
 def generations_of(rows: Sequence[Sequence[int]], renderer: Renderer) -> list[Generation]:

@@ -230,7 +230,8 @@ def rank_for(adapter: Path) -> int:
         config = read_config(adapter)
     except (OSError, ValueError, ModelError) as error:
         raise Unservable(f"it cannot read this adapter ({line_of(error)})") from error
-    special = [n for n in ("use_dora", "target_parameters", "rank_pattern", "modules_to_save") if config.get(n)]
+    unknown = ("use_dora", "target_parameters", "rank_pattern", "alpha_pattern", "modules_to_save")
+    special = [n for n in unknown if config.get(n)]
     if special or config["r"] > _RANKS[-1]:
         raise Unservable(f"it serves no adapters of rank {config['r']} with {', '.join(special) or 'nothing special'}")
     return next(r for r in _RANKS if r >= config["r"])
