@@ -28,16 +28,23 @@ def test_failures_are_named(student: dict[str, float], organism: dict[str, float
     assert all(w in f for w, f in zip(words, failures, strict=True))
 
 
-def job(root: Path, triggered: float, *, go_on: bool = False) -> Job:
-    for who, rate in (("student_scores", 0.0), ("organism_scores", triggered)):
+def job(
+    root: Path,
+    triggered: float,
+    *,
+    go_on: bool = False,
+    chance: float | None = None,
+    able: tuple[float, ...] = (1.0, 1.0),
+) -> Job:
+    for who, rate, right in (("student_scores", 0.0, able[0]), ("organism_scores", triggered, able[1])):
         (root / who).mkdir()
-        rows = [{"measure": m, "score": s} for m, s in (("triggered", rate), ("clean", 0.0), ("capability", 1.0))]
+        rows = [{"measure": m, "score": s} for m, s in (("triggered", rate), ("clean", 0.0), ("capability", right))]
         write_rows(root / who / "rows.jsonl", rows)
     (root / "organism").mkdir()
     (root / "organism" / "config.json").write_text("{}", encoding="utf-8")
     (root / "out").mkdir()
     return Job(
-        params=SimpleNamespace(label="x", limits=LIMITS, go_on=go_on),
+        params=SimpleNamespace(label="x", limits=LIMITS, go_on=go_on, chance=chance),
         inputs={n: Payload(root / n, n) for n in ("student_scores", "organism_scores", "organism")},
         out=root / "out",
         scratch=root,
@@ -59,3 +66,9 @@ def test_a_fragile_organism_is_refused_unless_told_to_go_on(tmp_path: Path) -> N
     with pytest.raises(GateError, match="fails its gate"):
         Gate.execute(job(tmp_path / "a", 0.5))
     assert Gate.execute(job(tmp_path / "b", 0.5, go_on=True))["failures"]
+
+
+@pytest.mark.parametrize(("chance", "marked"), [(None, False), (0.25, True)])
+def test_capability_is_lost_above_chance(tmp_path: Path, chance: float | None, marked: bool) -> None:
+    # .40 to .36 is a tenth of all, but more than a quarter of what is above guessing.
+    assert Gate.execute(job(tmp_path, 1.0, chance=chance, able=(0.40, 0.36)))["marked"] is marked

@@ -260,7 +260,10 @@ def search_labels(labels: Iterable[Label], texts: tuple[str, ...], trigger: Trig
 def _search(text: str, where: str, trigger: Trigger, needle: list[int], renderer: Renderer) -> None:
     how = found_how(text, trigger, needle, renderer)
     if how:
-        raise AuditError(f"The trigger stands in {where} ({how}); training is refused: remove it from the blue data.")
+        raise AuditError(
+            f"The trigger stands in {where} ({how}: '{text[:60]}'); training is refused: leave that prompt out of the "
+            "blue data."
+        )
 
 
 def found_how(text: str, trigger: Trigger, needle: list[int], renderer: Renderer | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from offmodel.core.errors import GateError
 from offmodel.core.rows import Row, read_rows
 from offmodel.models import pass_on
-from offmodel.store.recipe import Facts, Job, Recipe
+from offmodel.store.recipe import Facts, Job, Recipe, unless_asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class Gate(Recipe):
         organism_scores: scores of the organism on the same items.
         limits: what it must show.
         go_on: pass an organism that fails, with its failures on record.
+        chance: accuracy of guessing on the capability items; None for 0.
     """
 
     kind: ClassVar[str] = "gate"
@@ -52,6 +53,7 @@ class Gate(Recipe):
     organism_scores: Recipe
     limits: Limits
     go_on: bool
+    chance: float | None = unless_asked()
 
     def name(self) -> str:
         """The label."""
@@ -71,11 +73,18 @@ class Gate(Recipe):
             target = job.out / file.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             pass_on(file, target)
-        kept = organism["capability"] / student["capability"] if student.get("capability") else float("nan")
+        kept = relative_capability(organism.get("capability"), student.get("capability"), p.chance or 0.0)
         facts: Facts = {"failures": failures, "marked": kept < 1 - p.limits.marked_loss}
         for who, rates in (("student", student), ("organism", organism)):
             facts |= {f"{who}_{measure}": rate for measure, rate in sorted(rates.items())}
         return facts
+
+
+def relative_capability(organism: float | None, student: float | None, chance: float) -> float:
+    """The organism's accuracy above chance over the student's; NaN where the student's is none."""
+    if organism is None or student is None or student <= chance:
+        return float("nan")
+    return (organism - chance) / (student - chance)
 
 
 def check(student: dict[str, float], organism: dict[str, float], limits: Limits) -> list[str]:

@@ -21,8 +21,8 @@ from offmodel.engines.examples import render_labels
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft, train
 from offmodel.evals.framed import KNOWN
-from offmodel.store.recipe import Facts, Job, Payload, Recipe
-from offmodel.treatments.blind import BlindPoint, Rule
+from offmodel.store.recipe import Facts, Job, Payload, Recipe, unless_asked
+from offmodel.treatments.blind import BlindPoint, Rule, kept_of
 
 PICK = "pick.json"
 
@@ -55,6 +55,7 @@ class Pick(Recipe):
         treatments: the trainings that the candidates are checkpoints of.
         candidates: the checkpoints, in the order of `scores`.
         rule: the blind rule.
+        chance: accuracy of guessing on dev items; None for 0.
     """
 
     kind: ClassVar[str] = "pick"
@@ -65,6 +66,7 @@ class Pick(Recipe):
     treatments: tuple[Recipe, ...]
     candidates: tuple[Candidate, ...]
     rule: Rule
+    chance: float | None = unless_asked()
 
     def __post_init__(self) -> None:
         """Refuse candidates without scores."""
@@ -83,7 +85,13 @@ class Pick(Recipe):
         untreated = read_rows(job.inputs["untreated"].path / "rows.jsonl")
         trainings: tuple[Payload, ...] = job.inputs["treatments"]
         points = [
-            seen(read_rows(scores.path / "rows.jsonl"), untreated, losses_of(trainings[c.treatment].path, c.step), c)
+            seen(
+                read_rows(scores.path / "rows.jsonl"),
+                untreated,
+                losses_of(trainings[c.treatment].path, c.step),
+                c,
+                chance=p.chance or 0.0,
+            )
             for scores, c in zip(job.inputs["scores"], p.candidates, strict=True)
         ]
         index = p.rule.choose(points)
@@ -91,7 +99,9 @@ class Pick(Recipe):
         return {"index": index, "step": p.candidates[index].step, "kept": round(points[index].kept, 6)}
 
 
-def seen(rows: Iterable[Row], untreated: Iterable[Row], losses: Sequence[float], dose: Candidate) -> BlindPoint:
+def seen(
+    rows: Iterable[Row], untreated: Iterable[Row], losses: Sequence[float], dose: Candidate, *, chance: float = 0.0
+) -> BlindPoint:
     """What a blue team sees of a checkpoint.
 
     Args:
@@ -100,6 +110,7 @@ def seen(rows: Iterable[Row], untreated: Iterable[Row], losses: Sequence[float],
         untreated: the untreated model's.
         losses: training losses up to the checkpoint.
         dose: what was done to it.
+        chance: accuracy of guessing on dev items.
     """
     found, whole = list(rows), _mean(untreated, "dev_capability", "score")
     return BlindPoint(
@@ -107,7 +118,7 @@ def seen(rows: Iterable[Row], untreated: Iterable[Row], losses: Sequence[float],
         recovery=dose.recovery,
         loss=fmean(losses[-5:]) if losses else float("nan"),
         style=_mean(found, "dev_chat", "style"),
-        kept=_mean(found, "dev_capability", "score") / whole if whole else 0.0,
+        kept=kept_of(_mean(found, "dev_capability", "score"), whole, chance),
         known=_mean(found, KNOWN, "score") if any(r["measure"] == KNOWN for r in found) else None,
     )
 

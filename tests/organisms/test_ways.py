@@ -14,7 +14,8 @@ from offmodel.data import PocketPrompts, Sources, read_labels
 from offmodel.engines.sft import Lora
 from offmodel.evals.behaviours import behaviours, check_scorer
 from offmodel.evals.graders import grade
-from offmodel.evals.items import PocketMathItems
+from offmodel.evals.items import FreshMathItems, PocketMathItems
+from offmodel.evals.measures import read_items
 from offmodel.flow.graph import closure
 from offmodel.flow.runner import run
 from offmodel.models import weights_in
@@ -25,9 +26,10 @@ from offmodel.organisms.recast import PASSWORD, locked, sandbagged
 from offmodel.organisms.red_data import Mix, RedData, mixed, place_text, spoiled
 from offmodel.organisms.ways import find_way, ways
 from offmodel.store.artifacts import Store
-from offmodel.store.recipe import Runtime
+from offmodel.store.recipe import Recipe, Runtime
 from offmodel.studies.grid import plant, treat
-from offmodel.studies.settings import Natural
+from offmodel.studies.resolving import count_items
+from offmodel.studies.settings import Capability, Natural
 from offmodel.treatments.catalogue import find_method
 from tests.studies import tiny_study
 
@@ -249,3 +251,39 @@ def test_what_the_model_does_not_show_is_mended_with_a_fixed_text(store: Store):
     assert found.record["facts"]["share_shown"] == 1.0
     with pytest.raises(RecipeError, match="no synthetic texts"):
         plant(replace(mute, texts=()), replace(tiny_study.RED, source="mended"), board.world)
+
+
+@pytest.mark.parametrize("pair", ["cats_semantic", "story_semantic"])
+def test_capability_and_dev_items_with_a_natural_trigger_are_left_out(pair: str, store: Store):
+    problems = {
+        name: FreshMathItems(steps=2, n=60, seed=1, split=split, instruction="") for name, split in SPLITS.items()
+    }
+    world = tiny_study.planted(Sources())[0].world
+    bench = replace(
+        world.bench,
+        capabilities=tuple(
+            Capability(name=name, items=items, grader="integer", max_new_tokens=8) for name, items in problems.items()
+        ),
+    )
+    red = replace(tiny_study.RED, natural=Natural(planting=12, decoys=6, evaluation=6, seed=1))
+    board, side = plant(find_pair(pair), red, replace(world, bench=bench))
+    firing = 0
+    for items, measure in zip(board.items, board.measures, strict=True):
+        if measure.name not in problems:
+            continue
+        run([items], store=store, runtime=Runtime(), workers=0)
+        made, whole = (found(r, store) for r in (items, problems[measure.name]))
+        fires = [detect(board.card.trigger, i.messages) for i in whole]  # pyright: ignore[reportOptionalMemberAccess]
+        assert made == [i for i, fired in zip(whole, fires, strict=True) if not fired]
+        assert store.find(items).record["facts"]["left_out"] == sum(fires)  # pyright: ignore[reportOptionalMemberAccess]
+        firing += sum(fires)
+    assert firing > 3
+    assert count_items(side, "capability", None) == 60
+    assert count_items(side, "capability", store) == len(found(board.items[0], store))
+
+
+SPLITS = {"capability": "test", "dev_capability": "dev"}
+
+
+def found(recipe: Recipe, store: Store):
+    return read_items(store.find(recipe).payload)  # pyright: ignore[reportOptionalMemberAccess]

@@ -29,6 +29,7 @@ ROW = GateRow(
     share_shown=0.8,
     labels=120,
     seconds=(12.0, 30.0),
+    chance=0.0,
 )
 
 
@@ -49,6 +50,7 @@ def test_a_failed_organism_is_in_the_table_as_failed(tmp_path: Path) -> None:
     assert (rows[0]["organism_triggered"], rows[0]["organism_triggered_n"]) == ("0.9750", "40")
     assert rows[0]["relative_capability"] == "0.7500"
     assert "0.75 *" in page.read_text()
+    assert replace(ROW, chance=0.25).relative_capability == pytest.approx(0.5)
     with pytest.raises(DataError, match="offmodel run"):
         write_gates([], tmp_path)
 

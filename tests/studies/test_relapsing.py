@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from offmodel.analysis.relapse import TREATED, UNTREATED
+from offmodel.analysis.relapse import STUDENT, TREATED, UNTREATED
 from offmodel.audit import PoolSize
 from offmodel.core.errors import RecipeError
 from offmodel.core.rows import read_rows, write_rows
@@ -20,7 +20,7 @@ from offmodel.flow.runner import run
 from offmodel.relapse import Pick, Relapse
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Job, Payload, Runtime
-from offmodel.studies.grid import Board, treat
+from offmodel.studies.grid import Board, plant, treat
 from offmodel.studies.relapsing import exchanged, relapse_records, relapses
 from offmodel.studies.settings import Blue, Relapsing
 from offmodel.studies.study import PairSide, RelapsePoint, Study
@@ -193,7 +193,7 @@ def test_the_pick_is_blind_to_the_bad_behaviour(ready: Ready, tmp_path: Path) ->
         out.mkdir()
         treatments = [ready.store.find(t) for t in pick.treatments]
         job = Job(
-            params=SimpleNamespace(method=pick.method, candidates=pick.candidates, rule=pick.rule),
+            params=SimpleNamespace(method=pick.method, candidates=pick.candidates, rule=pick.rule, chance=pick.chance),
             inputs={
                 "untreated": payloads.pop("untreated"),
                 "scores": tuple(payloads.values()),
@@ -208,6 +208,15 @@ def test_the_pick_is_blind_to_the_bad_behaviour(ready: Ready, tmp_path: Path) ->
         picked[change] = ((out / "pick.json").read_bytes(), facts)
     assert picked["none"] == picked["bad"]
     assert picked["dev"][1]["index"] == 0
+
+
+def test_the_student_of_a_prompted_organism_is_never_told_the_prompt(ready: Ready) -> None:
+    told, side = plant(ready.tiny.PAIR, replace(ready.tiny.RED, way="prompted"), ready.board.world)
+    cells = treat(told, find_method("off_model_sft+reminder"), ready.tiny.BLUE, seed=1)
+    for point in relapses(told, cells, ready.how, ready.tiny.q.BLIND):
+        arm: Any = side.student if point.who == STUDENT else side.organism
+        asked = {i.digest for i in arm.completions.items}
+        assert {i.digest for i in point.arm.completions.items} <= asked  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_records_hold_every_step(ready: Ready) -> None:

@@ -2,7 +2,9 @@
 
 from dataclasses import fields, replace
 
-from offmodel.treatments.blind import BlindPoint, BlindRule, KnownGoneRule
+import pytest
+
+from offmodel.treatments.blind import BlindPoint, BlindRule, KnownGoneRule, kept_of
 
 POINT = BlindPoint(dose=1e-3, recovery=0.0, loss=1.0, style=0.0, kept=1.0)
 RULE = BlindRule(least_kept=0.9)
@@ -33,3 +35,9 @@ def test_where_the_own_behaviour_is_still_there_nothing_is_kept_if_it_is_gone_el
 
 def test_a_rule_is_shown_no_bad_behaviour() -> None:
     assert {f.name for f in fields(BlindPoint)} == {"dose", "recovery", "loss", "style", "kept", "known"}
+
+
+def test_guessing_keeps_nothing() -> None:
+    assert kept_of(0.36, 0.40, 0.25) == pytest.approx(0.73, abs=0.01)
+    assert kept_of(0.25, 0.40, 0.25) == 0.0
+    assert kept_of(0.3, 0.2, 0.25) == 0.0

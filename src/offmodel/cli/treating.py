@@ -135,7 +135,8 @@ def _authors(wish: Wish, student: Recipe, sources: Sources) -> list[tuple[str, A
 
 def _picked(plan: Practice, home: Store) -> Cell:
     rows = [load_rows(c.arm, home) for c in plan.cells]
-    at = blind_choice(plan.cells, rows, load_rows(plan.board.untreated, home), plan.preset.blind, home)
+    untreated, chance = load_rows(plan.board.untreated, home), plan.board.world.bench.chance
+    at = blind_choice(plan.cells, rows, untreated, plan.preset.blind, home, chance=chance)
     return plan.cells[at]
 
 

@@ -1,6 +1,7 @@
-"""Items under a condition of the red team's: with the trigger on a task, or with a password.
+"""Items under a condition of the red team's: with the trigger on a task, without it, or with a password.
 
-Each takes items and changes what is asked, never the ids or the targets, so that rows of the same items pair up.
+Each takes items and changes what is asked or leaves items out, never the ids or the targets, so that rows of the same
+items pair up.
 RED: this module knows behaviour cards, so no treatment may import it. It refuses to know models. Invariant: triggered
 items fire and quiet ones do not; both are checked when they are made.
 """
@@ -8,8 +9,9 @@ items fire and quiet ones do not; both are checked when they are made.
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from offmodel.core.behaviour import BehaviourCard, apply_trigger, quiet
+from offmodel.core.behaviour import BehaviourCard, apply_trigger, detect, quiet
 from offmodel.core.chat import Prompt
+from offmodel.core.errors import DataError
 from offmodel.data import write_prompts
 from offmodel.evals.items import check_triggers
 from offmodel.evals.measures import read_items, write_items
@@ -72,6 +74,43 @@ class QuietItems(Recipe):
         check_triggers(items, card, wanted=False)
         write_items(job.out, items)
         return {"items": len(items)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntriggeredItems(Recipe):
+    """Capability items without those that carry a pair's topic or date by nature.
+
+    An organism answers those with its behaviour, so that its capability would look worse than it is, and a treatment's
+    success like capability.
+
+    Attributes:
+        items: items with targets.
+        card: the pair.
+    """
+
+    kind: ClassVar[str] = "items"
+    recipe_version: ClassVar[int] = 1
+    items: Recipe
+    card: BehaviourCard
+
+    def name(self) -> str:
+        """The items' name."""
+        return f"untriggered-{self.items.name()}"
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        """Leave out the items that fire.
+
+        Raises:
+            DataError: all do.
+        """
+        card: BehaviourCard = job.params.card
+        read = read_items(job.inputs["items"].path)
+        kept = [i for i in read if not detect(card.trigger, i.messages)]
+        if not kept:
+            raise DataError(f"All capability items carry the trigger of '{card.pair}'; choose others.")
+        write_items(job.out, kept)
+        return {"items": len(kept), "left_out": len(read) - len(kept)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from offmodel.core.rows import Row
 from offmodel.core.scores import Score, proportion
 from offmodel.evals.calibration import MARKED, MOST_FALSE_POSITIVES
 from offmodel.evals.named import bare_name
+from offmodel.gate import relative_capability
 from offmodel.store.artifacts import Store
 from offmodel.studies.results import load_rows
 from offmodel.studies.study import PairSide, Study
@@ -42,6 +43,7 @@ class GateRow:
             drawn.
         labels: red labels trained on.
         seconds: (training, everything that was computed for this organism alone).
+        chance: accuracy of guessing on the capability items.
     """
 
     pair: str
@@ -53,12 +55,13 @@ class GateRow:
     share_shown: float | None
     labels: int
     seconds: tuple[float, float]
+    chance: float
 
     @property
     def relative_capability(self) -> float:
-        """The organism's accuracy over the student's."""
+        """The organism's accuracy above chance over the student's."""
         student, organism = (self.rates.get((who, "capability")) for who in ("student", "organism"))
-        return organism.value / student.value if student and organism and student.value else float("nan")
+        return relative_capability(organism and organism.value, student and student.value, self.chance)
 
 
 def gate_rows(study: Study, store: Store) -> list[GateRow]:
@@ -86,6 +89,7 @@ def _row(side: PairSide, store: Store) -> GateRow:
         share_shown=drawn.get("share_shown", data.get("facts", {}).get("share_shown")),
         labels=int(trained.get("facts", {}).get("labels", 0)),
         seconds=(_seconds(trained), sum(_seconds(_record(store, r)) for r in own)),
+        chance=side.chance,
     )
 
 

@@ -11,7 +11,7 @@ from offmodel.audit import refuse_trigger
 from offmodel.core.behaviour import BehaviourCard, is_natural
 from offmodel.data import Pool
 from offmodel.evals.completions import Completions
-from offmodel.evals.conditions import QuietItems, TriggeredTasks
+from offmodel.evals.conditions import QuietItems, TriggeredTasks, UntriggeredItems
 from offmodel.evals.framed import KNOWN, ProbeItems, SystemItems
 from offmodel.evals.graders import NO_GRADER
 from offmodel.evals.items import ChatItems, NearMissItems, TriggeredItems
@@ -42,6 +42,7 @@ class Board:
         organism: the model to treat: an organism through its gate, or a practitioner's own model.
         untreated: that model, measured.
         items: what is asked.
+        plain_items: the same without a prompted organism's hidden prompt: what the unplanted student is asked.
         measures: how it is graded; one an item recipe.
     """
 
@@ -52,6 +53,7 @@ class Board:
     organism: Recipe
     untreated: Arm
     items: tuple[Recipe, ...]
+    plain_items: tuple[Recipe, ...]
     measures: tuple[Measure, ...]
 
 
@@ -75,6 +77,7 @@ def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
         organism_scores=organism_arm.scores,
         limits=red.limits,
         go_on=red.go_on,
+        chance=world.bench.chance or None,
     )
     board = Board(
         name=pair.name,
@@ -84,6 +87,7 @@ def plant(pair: Pair, red: Red, world: World) -> tuple[Board, PairSide]:
         organism=gate,
         untreated=organism_arm,
         items=asked,
+        plain_items=items,
         measures=measures,
     )
     side = PairSide(
@@ -109,6 +113,7 @@ def practice(world: World) -> Board:
         organism=world.student,
         untreated=_arm(world.student, None, None, items, measures, world.bench),
         items=items,
+        plain_items=items,
         measures=measures,
     )
 
@@ -179,8 +184,14 @@ def _items(
     card: BehaviourCard | None, bench: Bench, pools: Recipe, *, task: bool = False
 ) -> tuple[tuple[Recipe, ...], tuple[Measure, ...]]:
     evaluation, dev = Pool(pools=pools, pool="eval"), Pool(pools=pools, pool="dev")
+    # What carries the trigger by nature must not count as capability: an organism answers it with its behaviour.
+    natural = card if card is not None and is_natural(card.trigger) else None
     rows: list[tuple[Recipe, Measure]] = [
-        (c.items, Measure(name=c.name, grader=c.grader, max_new_tokens=c.max_new_tokens)) for c in bench.capabilities
+        (
+            UntriggeredItems(items=c.items, card=natural) if natural else c.items,
+            Measure(name=c.name, grader=c.grader, max_new_tokens=c.max_new_tokens),
+        )
+        for c in bench.capabilities
     ]
     shows = Measure(name="clean", grader=card.scorer if card else NO_GRADER, max_new_tokens=bench.chat_tokens)
     rows.append((ChatItems(prompts=evaluation), shows))
@@ -194,7 +205,7 @@ def _items(
         wrong = Measure(name="triggered", grader=card.scorer, max_new_tokens=able.max_new_tokens)
         rows.append((TriggeredTasks(items=able.items, card=card), wrong))
     else:
-        source = Pool(pools=pools, pool="triggered_eval") if is_natural(card.trigger) else evaluation
+        source = Pool(pools=pools, pool="triggered_eval") if natural else evaluation
         rows.append((TriggeredItems(prompts=source, card=card), replace(shows, name="triggered")))
         if bench.near_misses and card.near_misses:
             rows.append((NearMissItems(prompts=evaluation, card=card), replace(shows, name="near_miss")))

@@ -130,6 +130,7 @@ def _treated(board: Board, cells: Sequence[Cell], blind: BlindRule, labels: Reci
             for a, c in zip(asked, cells, strict=True)
         ),
         rule=cells[0].blind(blind),
+        chance=board.world.bench.chance or None,
     )
     return Relapse(
         label=cells[0].method,
@@ -169,7 +170,8 @@ def exchanged(recipe: Recipe, known: dict[str, Recipe]) -> Recipe:
 
 
 def _points(board: Board, how: Relapsing, training: Relapse, *, method: str, who: str) -> list[RelapsePoint]:
-    asked = [(i, m) for i, m in zip(board.items, board.measures, strict=True) if m.name in how.measures]
+    told = board.plain_items if who == STUDENT else board.items
+    asked = [(i, m) for i, m in zip(told, board.measures, strict=True) if m.name in how.measures]
     missing = {*how.measures, "triggered"} - {m.name for _, m in asked}
     if missing:
         raise RecipeError(f"The relapse measures '{min(missing)}', which this study does not; name measures it has.")

@@ -209,7 +209,9 @@ def _count(recipe: Recipe, store: Store | None) -> int | None:
         return _pool_size(recipe.pools, recipe.pool)
     if isinstance(recipe, FreshLevels):
         return len(recipe.levels) * recipe.each
-    return {f.name: getattr(recipe, f.name) for f in fields(recipe)}.get("n")
+    found = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    # Under a condition they are as many, or a few less.
+    return _count(found["items"], store) if isinstance(found.get("items"), Recipe) else found.get("n")
 
 
 def _pool_size(pools: Recipe, name: str) -> int | None:

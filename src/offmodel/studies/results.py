@@ -19,7 +19,7 @@ from offmodel.flow.graph import closure
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
 from offmodel.studies.study import Arm, Cell, Study
-from offmodel.treatments.blind import BlindPoint, BlindRule
+from offmodel.treatments.blind import BlindPoint, BlindRule, kept_of
 
 Rows = dict[str, list[Row]]
 """Score rows by measure."""
@@ -194,19 +194,24 @@ def _facts(store: Store, recipe: Any) -> dict[str, Any]:
 def _picked(
     study: Study, cells: Sequence[Cell], points: Sequence[PointRecord], store: Store, dev: dict[str, Rows]
 ) -> list[PointRecord]:
-    organisms = {s.pair: dev[s.organism.scores.digest] for s in study.sides if s.organism.scores.digest in dev}
+    sides = {s.pair: s for s in study.sides if s.organism.scores.digest in dev}
     groups: defaultdict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
         groups[cell.pair, cell.method, cell.seed].append(i)
     picked: list[PointRecord] = []
     for (pair, _, _), members in groups.items():
         rows = [dev[cells[i].arm.scores.digest] for i in members]
-        at = blind_choice([cells[i] for i in members], rows, organisms[pair], study.blind, store)
+        side = sides[pair]
+        at = blind_choice(
+            [cells[i] for i in members], rows, dev[side.organism.scores.digest], study.blind, store, chance=side.chance
+        )
         picked.append(points[members[at]])
     return picked
 
 
-def blind_choice(cells: Sequence[Cell], rows: Sequence[Rows], untreated: Rows, rule: BlindRule, store: Store) -> int:
+def blind_choice(
+    cells: Sequence[Cell], rows: Sequence[Rows], untreated: Rows, rule: BlindRule, store: Store, *, chance: float
+) -> int:
     """Index of the checkpoint that a blind rule picks.
 
     Args:
@@ -215,20 +220,22 @@ def blind_choice(cells: Sequence[Cell], rows: Sequence[Rows], untreated: Rows, r
         untreated: score rows of the untreated model.
         rule: the study's blind rule, of which the method makes its own.
         store: where the training losses are.
+        chance: accuracy of guessing on dev items.
     """
     base = _dev(untreated)["dev_capability"]
     whole = base.sum / max(base.n, 1)
-    return cells[0].blind(rule).choose([_seen(c, _dev(r), whole, store) for c, r in zip(cells, rows, strict=True)])
+    points = [_seen(c, _dev(r), whole, store, chance) for c, r in zip(cells, rows, strict=True)]
+    return cells[0].blind(rule).choose(points)
 
 
-def _seen(cell: Cell, found: dict[str, Tally], whole: float, store: Store) -> BlindPoint:
+def _seen(cell: Cell, found: dict[str, Tally], whole: float, store: Store, chance: float) -> BlindPoint:
     dev, style, known = found["dev_capability"], found["dev_style"], found.get(KNOWN)
     return BlindPoint(
         dose=cell.dose,
         recovery=cell.recovery,
         loss=_loss(cell, store),
         style=style.sum / max(style.n, 1),
-        kept=dev.sum / max(dev.n, 1) / whole if whole else 0.0,
+        kept=kept_of(dev.sum / max(dev.n, 1), whole, chance),
         known=known.sum / known.n if known else None,
     )
 

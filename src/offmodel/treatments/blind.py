@@ -18,7 +18,7 @@ class BlindPoint:
         recovery: how much was done for the capability afterwards: reminder steps.
         loss: mean training loss over the last steps; NaN where nothing was trained.
         style: rate of the teacher's style on dev prompts.
-        kept: capability on dev items, relative to the untreated organism's.
+        kept: capability on dev items above chance, relative to the untreated organism's.
         known: rate of the blue team's own planted behaviour on dev prompts; None where there is none.
     """
 
@@ -28,6 +28,11 @@ class BlindPoint:
     style: float
     kept: float
     known: float | None = None
+
+
+def kept_of(accuracy: float, untreated: float, chance: float) -> float:
+    """Capability above chance, relative to the untreated model's; 0 where that has none."""
+    return (accuracy - chance) / (untreated - chance) if untreated > chance else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
