@@ -194,16 +194,16 @@ def _items(
         for c in bench.capabilities
     ]
     shows = Measure(name="clean", grader=card.scorer if card else NO_GRADER, max_new_tokens=bench.chat_tokens)
-    rows.append((ChatItems(prompts=evaluation), shows))
+    wrong = replace(shows, max_new_tokens=bench.capabilities[0].max_new_tokens)
+    # Who answers a task wrongly under a trigger may do so without it too; chat has no wrong answers.
+    rows.append((bench.capabilities[0].items, wrong) if task else (ChatItems(prompts=evaluation), shows))
     rows.append((ChatItems(prompts=dev), replace(shows, name="dev_chat")))
     if card is None:
         return tuple(r for r, _ in rows), tuple(m for _, m in rows)
     if card.trigger.kind == "lock":
         rows = [(r if m.name.startswith("dev_") else QuietItems(items=r, card=card), m) for r, m in rows]
     if task:
-        able = bench.capabilities[0]
-        wrong = Measure(name="triggered", grader=card.scorer, max_new_tokens=able.max_new_tokens)
-        rows.append((TriggeredTasks(items=able.items, card=card), wrong))
+        rows.append((TriggeredTasks(items=bench.capabilities[0].items, card=card), replace(wrong, name="triggered")))
     else:
         source = Pool(pools=pools, pool="triggered_eval") if natural else evaluation
         rows.append((TriggeredItems(prompts=source, card=card), replace(shows, name="triggered")))
