@@ -133,7 +133,7 @@ def _timed(
 def _finish(
     store: Store, recipe: Recipe, space: Workspace, *, facts: Facts, seconds: float, machine: dict[str, Any]
 ) -> None:
-    check_inputs(store, recipe)
+    check_inputs(recipe, space)
     artifact = publish(store, recipe, space, facts=facts, seconds=seconds, machine=machine)
     if store.shelf is not None:
         share(store, artifact)
