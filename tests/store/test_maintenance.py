@@ -17,6 +17,12 @@ def labels(store: Store) -> set[str]:
     return {a.label for a in store.all()}
 
 
+def age(folder: Path) -> None:
+    """Make a folder and all below it two days old."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (time.time() - 2 * 24 * 3600,) * 2)
+
+
 def test_gc_takes_what_nothing_needs(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     kept, gone = Number(seed=1), Number(seed=2)
@@ -52,8 +58,22 @@ def test_gc_takes_leftovers_but_neither_running_work_nor_young_checkpoints(tmp_p
     (scratch / "checkpoint").write_text("half way")
     with attempt(store.locks, work_key(running.digest)):
         assert gc(store).what == (f"tmp/{work_key(dead.digest)}",)
-    os.utime(scratch.parent, (time.time() - 2 * 24 * 3600,) * 2)
+    age(scratch.parent)
     assert len(gc(store).what) == 2
+
+
+def test_checkpoint_of_a_long_training_is_as_young_as_its_last_writing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    scratch = prepare(store, Number(seed=1)).root / "scratch"
+    checkpoint = scratch / "steps" / "checkpoint"
+    checkpoint.parent.mkdir()
+    checkpoint.write_text("begun")
+    age(scratch.parent)
+    checkpoint.write_text("half way")  # the folders' own times stay as they were
+    assert gc(store).what == ()
+    assert checkpoint.exists()
+    age(scratch.parent)
+    assert len(gc(store).what) == 1
 
 
 def test_evicted_artifact_keeps_rows_and_says_so(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def gc(
     size = 0
     for folder in sorted(store.tmp.iterdir()) if store.tmp.is_dir() else []:
         with attempt(store.locks, folder.name) as free:
-            if not free or (_has_scratch(folder) and now - folder.stat().st_mtime < _SCRATCH_KEPT):
+            if not free or (_has_scratch(folder) and now - _last_written(folder) < _SCRATCH_KEPT):
                 continue
             what.append(f"tmp/{folder.name}")
             size += size_of(folder)
@@ -113,6 +113,11 @@ def size_of(folder: Path) -> int:
 def _has_scratch(folder: Path) -> bool:
     scratch = folder / "scratch"
     return scratch.is_dir() and any(scratch.iterdir())
+
+
+def _last_written(folder: Path) -> float:
+    # Writing below scratch/ leaves the times of the folders above as they were.
+    return max(p.lstat().st_mtime for p in (folder, folder / "scratch", *(folder / "scratch").rglob("*")))
 
 
 def _delete(store: Store, artifact: Artifact) -> None:
