@@ -2,7 +2,7 @@
 
 This module refuses to know which recipe comes next and who asked for it. It waits for no turn: what another process
 computes is reported as busy. Invariant: every recipe given gets exactly one outcome, and whatever is reported as
-finished lies in the store.
+finished lies in the store, and on the shelf if there is one; what only the shelf refused is reported as failed, and kept.
 """
 
 import sys
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offmodel.core.errors import OffmodelError, RunError
+from offmodel.core.errors import OffmodelError, RunError, StoreError
 from offmodel.flow.meter import Meter
-from offmodel.store.artifacts import Store
+from offmodel.store.artifacts import Artifact, Store
 from offmodel.store.exchange import share
 from offmodel.store.publication import full_disk, publish
 from offmodel.store.recipe import Facts, Job, Progress, Recipe, Runtime, folder_name
@@ -89,6 +89,8 @@ def _begin(store: Store, recipe: Recipe, held: ExitStack) -> Outcome | None:
         held.callback(turn.release)
         artifact = store.find(recipe, fresh=True)
         there = artifact is not None and store.at_hand(artifact)
+        if artifact is not None and store.shelf is not None and not store.shelf.has(artifact.label, fresh=True):
+            share(store, artifact)  # it was computed here when the shelf could not be reached
     except OffmodelError as error:
         return Failed(recipe.digest, _explain(store, recipe, error))
     return Finished(recipe.digest, None) if there else None
@@ -108,9 +110,15 @@ def _compute(
                     yield Failed(mine[i].digest, _explain(store, mine[i], facts))
                     continue
                 machine = _machine(runtime, mine) | work
-                _finish(store, mine[i], spaces[i], facts=facts, seconds=seconds, machine=machine)
+                artifact = _finish(store, mine[i], spaces[i], facts=facts, seconds=seconds, machine=machine)
                 left.remove(mine[i].digest)
-                yield Finished(mine[i].digest, seconds)
+                try:
+                    if store.shelf is not None:
+                        share(store, artifact)
+                except StoreError as error:  # the shelf's trouble: what others of the group compute can still be kept
+                    yield Failed(mine[i].digest, _explain(store, mine[i], error))
+                else:
+                    yield Finished(mine[i].digest, seconds)
         if left:
             raise RunError(f"{type(mine[0]).__name__}.execute_many left out {len(left)} of {len(mine)} jobs.")
     except Exception as error:  # noqa: BLE001 -- one failure must not stop other work; it is raised at the run's end
@@ -132,12 +140,11 @@ def _timed(
 
 def _finish(
     store: Store, recipe: Recipe, space: Workspace, *, facts: Facts, seconds: float, machine: dict[str, Any]
-) -> None:
+) -> Artifact:
     check_inputs(recipe, space)
     artifact = publish(store, recipe, space, facts=facts, seconds=seconds, machine=machine)
-    if store.shelf is not None:
-        share(store, artifact)
     failure_file(store, recipe).unlink(missing_ok=True)
+    return artifact
 
 
 def _machine(runtime: Runtime, group: list[Recipe]) -> dict[str, Any]:
