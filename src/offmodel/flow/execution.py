@@ -2,7 +2,8 @@
 
 This module refuses to know which recipe comes next and who asked for it. It waits for no turn: what another process
 computes is reported as busy. Invariant: every recipe given gets exactly one outcome, and whatever is reported as
-finished lies in the store, and on the shelf if there is one; what only the shelf refused is reported as failed, and kept.
+finished lies in the store, and on the shelf if there is one; what the shelf alone refused is kept, and reported as
+failed.
 """
 
 import sys
