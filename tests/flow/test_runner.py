@@ -13,7 +13,8 @@ import pytest
 from toy_recipes import Cohort, Company, Environment, Failing, Grading, Number, Total, Weights
 from toy_study import targets
 
-from offmodel.core.errors import GateError, NonFiniteLoss, RecipeError, RunError
+from offmodel.core.errors import GateError, NonFiniteLoss, OffmodelError, RecipeError, RunError
+from offmodel.flow import execution
 from offmodel.flow.graph import closure
 from offmodel.flow.runner import Ran, run
 from offmodel.store.artifacts import Store
@@ -154,6 +155,36 @@ def test_task_that_kills_twice_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"failing/die died twice \(ended by SIGKILL; its last words: these are my last"):
         go(store, Failing(how="die"), Number(seed=1), workers=1)
     assert store.find(Number(seed=1)) is not None
+
+
+def test_worker_that_exits_is_not_said_to_be_killed(tmp_path: Path) -> None:
+    words = r"failing/exit died twice \(exit code 3; its last words: I leave\); run it with --workers 0"
+    with pytest.raises(RunError, match=words):
+        go(Store(tmp_path / "store"), Failing(how="exit"), workers=1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_error_is_told_where_its_traceback_cannot_be_kept(tmp_path: Path, workers: int) -> None:
+    store = Store(tmp_path / "store")
+    store.failures.write_text("in the way")  # no permissions stop the superuser
+    with pytest.raises(RunError, match=r"ZeroDivisionError: a bug \(its traceback could not be kept: File exists\)"):
+        go(store, Failing(how="bug"), Number(seed=1), workers=workers)
+    assert store.find(Number(seed=1)) is not None
+
+
+@pytest.mark.parametrize(("number", "said"), [(28, "The disk that holds .* is full"), (5, "Input/output error")])
+def test_lock_that_cannot_be_made_fails_its_recipe_alone(tmp_path: Path, monkeypatch, number: int, said: str) -> None:
+    store, bad, real = Store(tmp_path / "store"), Number(seed=1), execution.take_turn
+
+    def refusing(store: Store, digest: str):
+        if digest == bad.digest:
+            raise OSError(number, os.strerror(number))
+        return real(store, digest)
+
+    monkeypatch.setattr(execution, "take_turn", refusing)
+    with pytest.raises(OffmodelError, match=said):
+        go(store, bad, Number(seed=2))
+    assert store.find(Number(seed=2)) is not None
 
 
 def test_recipe_that_workers_cannot_import_is_one_clear_error(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,15 +84,16 @@ def execute(
 def _begin(store: Store, recipe: Recipe, held: ExitStack) -> Outcome | None:
     """Take the turn of a recipe; None if it is to be computed here now."""
     try:
-        turn = take_turn(store, recipe.digest)
-        if turn is None:
-            return Busy(recipe.digest)
-        held.callback(turn.release)
-        artifact = store.find(recipe, fresh=True)
-        there = artifact is not None and store.at_hand(artifact)
-        if artifact is not None and store.shelf is not None and not store.shelf.has(artifact.label, fresh=True):
-            share(store, artifact)  # it was computed here when the shelf could not be reached
-    except OffmodelError as error:
+        with full_disk(store.root):
+            turn = take_turn(store, recipe.digest)
+            if turn is None:
+                return Busy(recipe.digest)
+            held.callback(turn.release)
+            artifact = store.find(recipe, fresh=True)
+            there = artifact is not None and store.at_hand(artifact)
+            if artifact is not None and store.shelf is not None and not store.shelf.has(artifact.label, fresh=True):
+                share(store, artifact)  # it was computed here when the shelf could not be reached
+    except Exception as error:  # noqa: BLE001 -- as below; a lock file that cannot be made must not end a worker
         return Failed(recipe.digest, _explain(store, recipe, error))
     return Finished(recipe.digest, None) if there else None
 
@@ -144,7 +145,8 @@ def _finish(
 ) -> Artifact:
     check_inputs(recipe, space)
     artifact = publish(store, recipe, space, facts=facts, seconds=seconds, machine=machine)
-    failure_file(store, recipe).unlink(missing_ok=True)
+    with suppress(OSError):  # an old traceback that stays takes nothing from what is published
+        failure_file(store, recipe).unlink()
     return artifact
 
 
@@ -171,7 +173,11 @@ def _explain(store: Store, recipe: Recipe, error: Exception) -> Exception:
         error.add_note(f"While computing {label} ({recipe.digest[:12]}).")
         return error
     path = failure_file(store, recipe)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    where = f"traceback in {path}"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError as trouble:  # a disk that is full takes no traceback; the error itself must still be told
+        where = f"its traceback could not be kept: {trouble.strerror or trouble}"
     text = (str(error).strip() or "no message").splitlines()[0]
-    return RunError(f"{label} failed with {type(error).__name__}: {text} (traceback in {path}).")
+    return RunError(f"{label} failed with {type(error).__name__}: {text} ({where}).")

@@ -246,7 +246,7 @@ class RayTeam:
         except self._ray.exceptions.RayError as error:
             how = f"{type(error).__name__}: its worker or machine died"
             for digest in digests:
-                yield Lost(digest, how)
+                yield Lost(digest, how, memory=True)  # Ray does not always tell what ended a worker
             return
         for outcome in outcomes:
             left.discard(outcome.digest)
