@@ -1,12 +1,16 @@
 """What gc and evict take away, and what they must leave."""
 
+import errno
+import json
 import os
 import time
 from pathlib import Path
 
+import pytest
 from toy_recipes import Number, Total, Weights
 from toy_recipes import compute_alone as compute
 
+from offmodel.core.errors import StoreError
 from offmodel.store.artifacts import Store
 from offmodel.store.locks import attempt
 from offmodel.store.maintenance import evict, gc
@@ -89,4 +93,35 @@ def test_evicted_artifact_keeps_rows_and_says_so(tmp_path: Path) -> None:
     assert after.record == before.record
     assert {p.name for p in after.payload.rglob("*") if p.is_file()} == {"losses.jsonl", "tokenizer.json", "value.json"}
     assert not store.artifact(Number(seed=1).digest).record_only
+    assert evict(store, store.all()).what == ()
+
+
+def test_full_disk_evicts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    compute(store, Weights(label="w"))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="is full; free some space"):
+            evict(store, store.all())
+    artifact = store.artifact(Weights(label="w").digest)
+    assert not artifact.record_only
+    assert sorted(p.name for p in artifact.folder.iterdir()) == ["payload", "record.json"]
+    assert len(evict(store, store.all()).what) == 1
+
+
+def test_eviction_that_was_killed_is_ended_by_the_next(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    compute(store, Weights(label="w"))
+    artifact = store.artifact(Weights(label="w").digest)
+    (artifact.payload / "tokenizer.json").unlink()
+    (artifact.folder / "evicted.json").touch()  # as an older version left it on a full disk
+    assert evict(store, store.all()).what == (f"{artifact.label}/payload/step-00010/model.safetensors",)
+    assert json.loads((artifact.folder / "evicted.json").read_text()) == {
+        "files": ["step-00010/model.safetensors", "tokenizer.json"]
+    }
+    assert not (artifact.payload / "step-00010" / "model.safetensors").exists()
     assert evict(store, store.all()).what == ()
