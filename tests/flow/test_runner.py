@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toy_recipes import Cohort, Company, Environment, Failing, Grading, Number, Total, Weights
@@ -75,6 +76,17 @@ def test_what_needs_no_device_is_computed_beside_on_the_cpu(tmp_path: Path) -> N
     on_device, graded = (a.record["facts"] for a in ran.artifacts)
     assert (on_device["device"], graded["device"]) == ("cuda:7", "cpu")
     assert on_device["pid"] != graded["pid"]
+
+
+def test_gpu_that_is_not_there_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def name() -> str:
+        raise RuntimeError("No CUDA GPUs are available")
+
+    blind = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False, get_device_name=name))
+    monkeypatch.setitem(sys.modules, "torch", blind)
+    ran = go(Store(tmp_path / "store"), Number(seed=1), runtime=Runtime(device="cuda"))
+    assert ran.artifacts[0].record["machine"]["device"] == "cuda"
+    assert "gpu" not in ran.artifacts[0].record["machine"]
 
 
 def test_workers_are_light_and_have_their_threads(tmp_path: Path) -> None:

@@ -153,7 +153,8 @@ def _finish(
 def _machine(runtime: Runtime, group: list[Recipe]) -> dict[str, Any]:
     found: dict[str, Any] = {"device": runtime.device, "threads": runtime.threads, "micro_batch": runtime.micro_batch}
     torch = sys.modules.get("torch")  # named only if the execution has loaded it: flow itself never does
-    if torch is not None and runtime.device.startswith("cuda"):
+    # What asked for a GPU may have been computed without one; to name it must not fail what is finished.
+    if torch is not None and runtime.device.startswith("cuda") and torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     if len(group) > 1:
         # One name for the group, not all its members: each of hundreds of records would hold hundreds of digests.
