@@ -81,11 +81,20 @@ def test_second_death_is_a_failure() -> None:
     recipe = Number(seed=1)
     work = agenda(recipe)
     work.take(1)
-    work.lost(recipe.digest, "ended by SIGKILL")
+    work.lost(recipe.digest, "ended by SIGKILL", memory=True)
     assert work.take(1) == [recipe]
-    work.lost(recipe.digest, "ended by SIGKILL")
+    work.lost(recipe.digest, "ended by SIGKILL", memory=True)
     assert work.take(1) == []
-    assert "number/n1 died twice (ended by SIGKILL)" in str(work.failures[recipe.digest])
+    assert "number/n1 died twice (ended by SIGKILL); most often memory" in str(work.failures[recipe.digest])
+
+
+def test_memory_is_spoken_of_only_where_it_may_have_run_out() -> None:
+    recipe = Number(seed=1)
+    work = agenda(recipe)
+    for _ in range(2):
+        work.take(1)
+        work.lost(recipe.digest, "exit code 1", memory=False)
+    assert "died twice (exit code 1); run it with --workers 0" in str(work.failures[recipe.digest])
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4))

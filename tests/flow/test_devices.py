@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from toy_recipes import Environment
 
+from offmodel.cli.running import runtime_for
 from offmodel.flow import devices
 from offmodel.flow.runner import run
 from offmodel.flow.team import Processes
@@ -45,8 +46,10 @@ def test_gpus_are_those_that_cuda_would_see(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(devices, "_NODES", tmp_path)
     assert devices.gpus() == ()
-    for name in ("nvidia1", "nvidia0", "nvidia10", "nvidiactl", "nvidia-uvm", "sda"):
+    assert runtime_for("auto", {}, here=False).device == "cpu"
+    for name in ("nvidia3", "nvidia2", "nvidia10", "nvidiactl", "nvidia-uvm", "sda"):
         (tmp_path / name).touch()
-    assert devices.gpus() == ("0", "1", "10")
+    assert devices.gpus() == ("0", "1", "2"), "CUDA counts from 0, whatever numbers a container's GPUs have outside"
+    assert runtime_for("auto", {}, here=False).device == "cuda"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert devices.gpus() == ()

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toy_recipes import Cohort, Company, Environment, Failing, Grading, Number, Total, Weights
 from toy_study import targets
 
-from offmodel.core.errors import GateError, NonFiniteLoss, RecipeError, RunError
+from offmodel.core.errors import GateError, NonFiniteLoss, OffmodelError, RecipeError, RunError
+from offmodel.flow import execution
 from offmodel.flow.graph import closure
 from offmodel.flow.runner import Ran, run
 from offmodel.store.artifacts import Store
@@ -74,6 +76,17 @@ def test_what_needs_no_device_is_computed_beside_on_the_cpu(tmp_path: Path) -> N
     on_device, graded = (a.record["facts"] for a in ran.artifacts)
     assert (on_device["device"], graded["device"]) == ("cuda:7", "cpu")
     assert on_device["pid"] != graded["pid"]
+
+
+def test_gpu_that_is_not_there_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def name() -> str:
+        raise RuntimeError("No CUDA GPUs are available")
+
+    blind = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False, get_device_name=name))
+    monkeypatch.setitem(sys.modules, "torch", blind)
+    ran = go(Store(tmp_path / "store"), Number(seed=1), runtime=Runtime(device="cuda"))
+    assert ran.artifacts[0].record["machine"]["device"] == "cuda"
+    assert "gpu" not in ran.artifacts[0].record["machine"]
 
 
 def test_workers_are_light_and_have_their_threads(tmp_path: Path) -> None:
@@ -154,6 +167,36 @@ def test_task_that_kills_twice_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"failing/die died twice \(ended by SIGKILL; its last words: these are my last"):
         go(store, Failing(how="die"), Number(seed=1), workers=1)
     assert store.find(Number(seed=1)) is not None
+
+
+def test_worker_that_exits_is_not_said_to_be_killed(tmp_path: Path) -> None:
+    words = r"failing/exit died twice \(exit code 3; its last words: I leave\); run it with --workers 0"
+    with pytest.raises(RunError, match=words):
+        go(Store(tmp_path / "store"), Failing(how="exit"), workers=1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_error_is_told_where_its_traceback_cannot_be_kept(tmp_path: Path, workers: int) -> None:
+    store = Store(tmp_path / "store")
+    store.failures.write_text("in the way")  # no permissions stop the superuser
+    with pytest.raises(RunError, match=r"ZeroDivisionError: a bug \(its traceback could not be kept: File exists\)"):
+        go(store, Failing(how="bug"), Number(seed=1), workers=workers)
+    assert store.find(Number(seed=1)) is not None
+
+
+@pytest.mark.parametrize(("number", "said"), [(28, "The disk that holds .* is full"), (5, "Input/output error")])
+def test_lock_that_cannot_be_made_fails_its_recipe_alone(tmp_path: Path, monkeypatch, number: int, said: str) -> None:
+    store, bad, real = Store(tmp_path / "store"), Number(seed=1), execution.take_turn
+
+    def refusing(store: Store, digest: str):
+        if digest == bad.digest:
+            raise OSError(number, os.strerror(number))
+        return real(store, digest)
+
+    monkeypatch.setattr(execution, "take_turn", refusing)
+    with pytest.raises(OffmodelError, match=said):
+        go(store, bad, Number(seed=2))
+    assert store.find(Number(seed=2)) is not None
 
 
 def test_recipe_that_workers_cannot_import_is_one_clear_error(tmp_path: Path) -> None:

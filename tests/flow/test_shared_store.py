@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_recipes import Number, Total, Weights
+from toy_recipes import Cohort, Number, Total, Weights, compute_alone
 from toy_study import targets
 
 from offmodel.core.errors import StoreError
-from offmodel.flow import runner
+from offmodel.flow import execution, runner
+from offmodel.flow.execution import Failed, Finished, execute
 from offmodel.flow.graph import closure, missing
 from offmodel.flow.plan import plan
 from offmodel.flow.runner import run
@@ -138,3 +139,31 @@ def test_a_store_that_only_one_process_sees_takes_no_workers(tmp_path, monkeypat
     monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "a"))
     with pytest.raises(StoreError, match=re.escape("The store memory://x lives in one process; use --workers 0")):
         run(targets(), store=open_store("memory://x"), runtime=Runtime(), workers=1)
+
+
+def test_member_that_the_shelf_refuses_is_kept_and_stops_no_other(address, tmp_path, monkeypatch, executions) -> None:
+    monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "a"))
+    store, base = open_store(address), Weights(label="base")
+    cohort = [Cohort(seed=i, base=base) for i in range(4)]
+    compute_alone(store, base)
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "share", _refusing(cohort[2].digest))
+        outcomes = {o.digest: o for o in execute(store, cohort, Runtime(), lambda _: lambda fraction, text="": None)}
+    assert [type(outcomes[c.digest]) for c in cohort] == [Finished, Finished, Failed, Finished]
+    assert isinstance(outcomes[cohort[2].digest].error, StoreError)
+    assert store.find(cohort[2]) is not None, "what was computed is kept"
+    assert cohort[2].digest not in on_shelf(address)
+    assert compute_alone(store, cohort[2]) == [Finished(cohort[2].digest, None)]
+    assert set(on_shelf(address)) == {base.digest, *(c.digest for c in cohort)}
+    assert executions.read_text().splitlines() == ["weights base", "group 4"]
+
+
+def _refusing(digest: str):
+    original = execution.share
+
+    def share(store, artifact):
+        if artifact.digest == digest:
+            raise StoreError("The shared store failed; see that it can be reached.")
+        return original(store, artifact)
+
+    return share

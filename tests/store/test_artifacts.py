@@ -1,6 +1,7 @@
 """Artifacts: found by recipe, whole or not at all, with a record that says where they are from."""
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from toy_recipes import compute_alone as compute
 
 from offmodel.core.errors import RecipeError, StoreError
 from offmodel.flow.execution import Busy, Failed, Finished
-from offmodel.store import publication
+from offmodel.store import artifacts, publication
 from offmodel.store.artifacts import STORE_FORMAT, Store
 from offmodel.store.locks import attempt, probe, try_lock
 from offmodel.store.recipe import describe, digest_of_description
@@ -141,6 +142,44 @@ def test_store_begun_and_killed_is_taken_over(tmp_path: Path) -> None:
     Store(tmp_path / "store", create=False)
 
 
+def test_store_is_made_by_two_at_the_same_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, real, met = tmp_path / "store", fcntl.flock, []
+
+    def another_comes(file: object, how: int) -> None:
+        if not met:
+            met.append(True)
+            Store(root)
+            compute(Store(root), Number(seed=1))
+        real(file, how)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(fcntl, "flock", another_comes)
+    store = Store(root)
+    assert met
+    assert store.kinds() == ["number"]
+    assert sorted(e.name for e in root.iterdir()) == ["locks", "number", "store.json", "tmp"]
+    artifacts._create(root)  # as by one that looked for store.json before the others were done
+
+
+def test_what_a_killed_probe_left_is_no_obstacle(tmp_path: Path) -> None:
+    for end in "ab":
+        left = tmp_path / "store" / f"probe-{os.getpid()}-{end}"
+        left.mkdir(parents=True)
+        (left / "lock").touch()
+    store = Store(tmp_path / "store")
+    assert store.kinds() == []
+    left = store.tmp / f"probe-{os.getpid()}-b"
+    left.mkdir()
+    (left / "lock").touch()
+    store.probe()
+    assert list(store.tmp.iterdir()) == [left]
+
+
+def test_folder_of_the_user_whose_name_is_like_a_probe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store" / "probe-results").mkdir(parents=True)
+    with pytest.raises(StoreError, match="holds other things"):
+        Store(tmp_path / "store")
+
+
 def test_kind_that_the_store_needs_is_refused(tmp_path: Path) -> None:
     odd = type("Odd", (Number,), {"__slots__": (), "kind": "tmp"})
     with pytest.raises(StoreError, match="kind cannot be 'tmp'"):
@@ -160,6 +199,7 @@ def test_probe_names_what_the_disk_cannot_do(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("fcntl.flock", no_locks)
     with pytest.raises(StoreError, match=r"No locks available.*working locks"):
         probe(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_lock_excludes_and_death_frees_it(tmp_path: Path) -> None:

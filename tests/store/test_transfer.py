@@ -106,6 +106,81 @@ def test_other_content_of_the_same_recipe_is_told_and_not_taken(tmp_path: Path, 
     assert {k: v for k, v in snapshot(there).items() if k in before} == before
 
 
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Store, Store]:
+    """Two machines that have computed one recipe, with different results, each cut into many files by its export."""
+    made = Store(tmp_path / "a"), Store(tmp_path / "b")
+    with pytest.MonkeyPatch.context() as patch:
+        for store, byte in zip(made, (b"a", b"b"), strict=True):
+            patch.setattr(Weights, "execute", classmethod(lambda _, job, byte=byte: _write_weights(job, byte)))
+            compute(store, Weights(label="w"))
+    return made
+
+
+def _write_weights(job, byte: bytes) -> dict[str, int]:
+    (job.out / "model.safetensors").write_bytes(byte * 2**18)
+    (job.out / "value.json").write_text(f'"{byte.decode()}"')
+    return {}
+
+
+def in_order(a: list[Path], b: list[Path]) -> list[Path]:
+    return [*a, *b]
+
+
+def reversed_order(a: list[Path], b: list[Path]) -> list[Path]:
+    return [*reversed(a), *reversed(b)]
+
+
+def interleaved(a: list[Path], b: list[Path]) -> list[Path]:
+    return [path for pair in zip(a, b, strict=True) for path in pair]
+
+
+@pytest.mark.parametrize("order", [in_order, reversed_order, interleaved])
+def test_differing_results_in_one_merge_are_both_looked_at(tmp_path: Path, monkeypatch, two, order) -> None:
+    monkeypatch.setattr(transfer, "_ROOM", 2**16)
+    (a, b), there = two, Store(tmp_path / "there")
+    files = [export(s, tmp_path / f"out-{s.root.name}", rows_only=False) for s in two]
+    assert all(len(f) > 3 for f in files)
+    merged = merge(there, order(*files))
+    label = a.artifact(Weights(label="w").digest).label
+    assert (merged.added, merged.present, merged.differing) == ((label,), (label,), (label,))
+    assert snapshot(there) in (snapshot(a), snapshot(b))
+    assert not list(there.tmp.iterdir())
+
+
+def test_rows_of_one_result_and_the_whole_of_another_in_one_merge(tmp_path: Path, two) -> None:
+    (a, b), there = two, Store(tmp_path / "there")
+    whole, rows = export(a, tmp_path / "whole", rows_only=False), export(b, tmp_path / "rows", rows_only=True)
+    assert merge(there, [*whole, *rows]).differing == (a.artifact(Weights(label="w").digest).label,)
+    assert snapshot(there) == snapshot(a)
+
+
+def test_exports_in_one_folder_are_told_apart_by_their_records(tmp_path: Path, two) -> None:
+    there, here = Store(tmp_path / "there"), tmp_path / "here"
+    here.mkdir()
+    files = [export(s, tmp_path / f"out-{s.root.name}", rows_only=False)[0].rename(here / s.root.name) for s in two]
+    assert len(merge(there, files).differing) == 1
+    assert snapshot(there) == snapshot(two[0])
+
+
+def test_files_of_one_export_may_lie_in_several_folders(tmp_path: Path, monkeypatch, two) -> None:
+    monkeypatch.setattr(transfer, "_ROOM", 2**16)
+    there, files = Store(tmp_path / "there"), export(two[0], tmp_path / "out", rows_only=False)
+    for i, path in enumerate(files):
+        (tmp_path / f"moved{i}").mkdir()
+        files[i] = path.rename(tmp_path / f"moved{i}" / path.name)
+    merge(there, files)
+    assert snapshot(there) == snapshot(two[0])
+
+
+def test_rows_and_whole_of_one_result_are_one_artifact(tmp_path: Path, source: Store) -> None:
+    there = Store(tmp_path / "there")
+    both = [f for rows in (True, False) for f in export(source, tmp_path / f"out-{rows}", rows_only=rows)]
+    merged = merge(there, both)
+    assert (len(merged.added), merged.completed, merged.present) == (4, (), ())
+    assert snapshot(there) == snapshot(source)
+
+
 def forged(path: Path, name: str, data: bytes = b"x") -> Path:
     with tarfile.open(path, "w:gz") as tar:
         info = tarfile.TarInfo(name)

@@ -2,15 +2,17 @@
 
 import json
 import os
+import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from toy_recipes import Number, Spy, Total, Weights
+from toy_recipes import Failing, Number, Spy, Total, Weights
 from toy_recipes import compute_alone as compute
 
 from offmodel.core.errors import StoreError
-from offmodel.flow.execution import Failed
+from offmodel.flow.execution import Failed, Finished
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Runtime
 from offmodel.store.workspace import make_job, prepare, work_key
@@ -86,3 +88,43 @@ def test_missing_parent_is_named(tmp_path: Path) -> None:
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, StoreError)
     assert "The parent number/n1 of total/t is no longer in the store" in str(outcome.error)
+
+
+def test_store_that_was_copied_without_times_is_computed_with(tmp_path: Path) -> None:
+    store, base = Store(tmp_path / "store"), Number(seed=1)
+    compute(store, base)
+    shutil.copytree(store.root, tmp_path / "new", copy_function=shutil.copyfile)  # as `cp -r` does
+    new = Store(tmp_path / "new")
+    os.utime(new.artifact(base.digest).payload / "value.json", (time.time() + 60,) * 2)
+    (outcome,) = compute(new, Total(parts=(base,)))
+    assert isinstance(outcome, Finished), outcome
+    (outcome,) = compute(new, Failing(how="tamper", base=base))
+    assert "wrote into its input 'base' (value.json)" in str(outcome.error)
+
+
+def test_parent_that_another_run_computes_again_meanwhile_is_no_damage(tmp_path: Path, monkeypatch) -> None:
+    store, base = Store(tmp_path / "store"), Number(seed=1)
+    compute(store, base)
+    original = Total.execute.__func__
+
+    def slow(cls, job):
+        path = store.artifact(base.digest).payload / "value.json"
+        fresh = path.with_name("draft")
+        fresh.write_bytes(path.read_bytes())
+        fresh.replace(path)
+        return original(cls, job)
+
+    monkeypatch.setattr(Total, "execute", classmethod(slow))
+    (outcome,) = compute(store, Total(parts=(base,)))
+    assert isinstance(outcome, Finished), outcome
+
+
+def test_parent_whose_file_has_another_size_is_named_before_the_work(tmp_path: Path, executions: Path) -> None:
+    store, base = Store(tmp_path / "store"), Number(seed=1)
+    compute(store, base)
+    path = store.artifact(base.digest).payload / "value.json"
+    path.chmod(0o644)
+    path.write_text("1.5000")
+    (outcome,) = compute(store, Total(parts=(base,)))
+    assert "value.json has 6 bytes where its record says 3" in str(outcome.error)
+    assert "total" not in executions.read_text()

@@ -5,6 +5,7 @@ was computed from one that was found. TOY_SLEEP is how long an execution takes; 
 ends. TOY_MEET names a folder in which the first executions of two processes wait for each other.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -213,6 +214,13 @@ class Failing(Recipe):
                 path.chmod(0o644)
                 path.write_text("666666")
                 return {}
+            case "exit":
+                print("I leave", flush=True)
+                for descriptor in range(3, 64):  # the pipe is at its end before the process is
+                    with contextlib.suppress(OSError):
+                        os.close(descriptor)
+                time.sleep(0.3)
+                os._exit(3)
         mark.write_text("begun")
         print("these are my last words", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)

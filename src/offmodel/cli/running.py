@@ -163,7 +163,7 @@ def runtime_for(device: str, locations: Mapping[str, str], *, here: bool = True)
         UserError: the name is none of these, or there is no GPU here.
     """
     if device == "auto":
-        device = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+        device = "cuda" if devices.count() else "cpu"
     if device != "cpu" and device.split(":")[0] != "cuda":
         raise UserError(f"There is no device '{device}'; write cpu, cuda, cuda:0 or auto.")
     if here and device != "cpu" and not any(Path(node).exists() for node in _GPU_NODES):

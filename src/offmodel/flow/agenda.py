@@ -119,19 +119,26 @@ class Agenda:
             self._alone.add(digest)
         self._make_ready(digest)
 
-    def lost(self, digest: str, how: str) -> None:
-        """The process that computed it died; it is tried once more, alone, then given up."""
+    def lost(self, digest: str, how: str, *, memory: bool) -> None:
+        """The process that computed it died; it is tried once more, alone, then given up.
+
+        Args:
+            digest: what was lost.
+            how: the process died, for the message.
+            memory: whether memory may have run out.
+        """
         self._deaths[digest] += 1
         if self._deaths[digest] <= _DEATHS_ALLOWED:
             self.retry(digest, alone=True)
             return
         recipe = self.todo[digest]
+        mend = (
+            "most often memory ran out: use fewer workers or a smaller micro-batch."
+            if memory
+            else "run it with --workers 0 to see what happens."
+        )
         self.fail(
-            digest,
-            RunError(
-                f"The process that computed {recipe.kind}/{recipe.name()} died twice ({how}); "
-                "most often memory ran out: use fewer workers or a smaller micro-batch."
-            ),
+            digest, RunError(f"The process that computed {recipe.kind}/{recipe.name()} died twice ({how}); {mend}")
         )
 
     def _leave(self, digest: str) -> None:

@@ -16,8 +16,15 @@ def gpus() -> tuple[str, ...]:
     said = os.environ.get("CUDA_VISIBLE_DEVICES")
     if said is not None:
         return tuple(word.strip() for word in said.split(",") if word.strip())
-    found = [re.fullmatch(r"nvidia(\d+)", node.name) for node in _NODES.glob("nvidia*")]
-    return tuple(str(n) for n in sorted(int(m[1]) for m in found if m))
+    return tuple(str(number) for number in range(count()))
+
+
+def count() -> int:
+    """How many GPUs of NVIDIA have a file here.
+
+    Their files' numbers are the machine's; a container may have numbers 2 and 3 alone, which CUDA calls 0 and 1.
+    """
+    return sum(re.fullmatch(r"nvidia\d+", node.name) is not None for node in _NODES.glob("nvidia*"))
 
 
 def hides(gpu: str) -> dict[str, str]:

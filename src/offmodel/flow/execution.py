@@ -2,21 +2,22 @@
 
 This module refuses to know which recipe comes next and who asked for it. It waits for no turn: what another process
 computes is reported as busy. Invariant: every recipe given gets exactly one outcome, and whatever is reported as
-finished lies in the store.
+finished lies in the store, and on the shelf if there is one; what the shelf alone refused is kept, and reported as
+failed.
 """
 
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offmodel.core.errors import OffmodelError, RunError
+from offmodel.core.errors import OffmodelError, RunError, StoreError
 from offmodel.flow.meter import Meter
-from offmodel.store.artifacts import Store
+from offmodel.store.artifacts import Artifact, Store
 from offmodel.store.exchange import share
 from offmodel.store.publication import full_disk, publish
 from offmodel.store.recipe import Facts, Job, Progress, Recipe, Runtime, folder_name
@@ -83,13 +84,16 @@ def execute(
 def _begin(store: Store, recipe: Recipe, held: ExitStack) -> Outcome | None:
     """Take the turn of a recipe; None if it is to be computed here now."""
     try:
-        turn = take_turn(store, recipe.digest)
-        if turn is None:
-            return Busy(recipe.digest)
-        held.callback(turn.release)
-        artifact = store.find(recipe, fresh=True)
-        there = artifact is not None and store.at_hand(artifact)
-    except OffmodelError as error:
+        with full_disk(store.root):
+            turn = take_turn(store, recipe.digest)
+            if turn is None:
+                return Busy(recipe.digest)
+            held.callback(turn.release)
+            artifact = store.find(recipe, fresh=True)
+            there = artifact is not None and store.at_hand(artifact)
+            if artifact is not None and store.shelf is not None and not store.shelf.has(artifact.label, fresh=True):
+                share(store, artifact)  # it was computed here when the shelf could not be reached
+    except Exception as error:  # noqa: BLE001 -- as below; a lock file that cannot be made must not end a worker
         return Failed(recipe.digest, _explain(store, recipe, error))
     return Finished(recipe.digest, None) if there else None
 
@@ -108,9 +112,15 @@ def _compute(
                     yield Failed(mine[i].digest, _explain(store, mine[i], facts))
                     continue
                 machine = _machine(runtime, mine) | work
-                _finish(store, mine[i], spaces[i], facts=facts, seconds=seconds, machine=machine)
+                artifact = _finish(store, mine[i], spaces[i], facts=facts, seconds=seconds, machine=machine)
                 left.remove(mine[i].digest)
-                yield Finished(mine[i].digest, seconds)
+                try:
+                    if store.shelf is not None:
+                        share(store, artifact)
+                except StoreError as error:  # the shelf's trouble: what others of the group compute can still be kept
+                    yield Failed(mine[i].digest, _explain(store, mine[i], error))
+                else:
+                    yield Finished(mine[i].digest, seconds)
         if left:
             raise RunError(f"{type(mine[0]).__name__}.execute_many left out {len(left)} of {len(mine)} jobs.")
     except Exception as error:  # noqa: BLE001 -- one failure must not stop other work; it is raised at the run's end
@@ -132,18 +142,19 @@ def _timed(
 
 def _finish(
     store: Store, recipe: Recipe, space: Workspace, *, facts: Facts, seconds: float, machine: dict[str, Any]
-) -> None:
-    check_inputs(store, recipe)
+) -> Artifact:
+    check_inputs(recipe, space)
     artifact = publish(store, recipe, space, facts=facts, seconds=seconds, machine=machine)
-    if store.shelf is not None:
-        share(store, artifact)
-    failure_file(store, recipe).unlink(missing_ok=True)
+    with suppress(OSError):  # an old traceback that stays takes nothing from what is published
+        failure_file(store, recipe).unlink()
+    return artifact
 
 
 def _machine(runtime: Runtime, group: list[Recipe]) -> dict[str, Any]:
     found: dict[str, Any] = {"device": runtime.device, "threads": runtime.threads, "micro_batch": runtime.micro_batch}
     torch = sys.modules.get("torch")  # named only if the execution has loaded it: flow itself never does
-    if torch is not None and runtime.device.startswith("cuda"):
+    # What asked for a GPU may have been computed without one; to name it must not fail what is finished.
+    if torch is not None and runtime.device.startswith("cuda") and torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     if len(group) > 1:
         # One name for the group, not all its members: each of hundreds of records would hold hundreds of digests.
@@ -163,7 +174,11 @@ def _explain(store: Store, recipe: Recipe, error: Exception) -> Exception:
         error.add_note(f"While computing {label} ({recipe.digest[:12]}).")
         return error
     path = failure_file(store, recipe)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    where = f"traceback in {path}"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError as trouble:  # a disk that is full takes no traceback; the error itself must still be told
+        where = f"its traceback could not be kept: {trouble.strerror or trouble}"
     text = (str(error).strip() or "no message").splitlines()[0]
-    return RunError(f"{label} failed with {type(error).__name__}: {text} (traceback in {path}).")
+    return RunError(f"{label} failed with {type(error).__name__}: {text} ({where}).")

@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -196,7 +197,10 @@ class RayTeam:
             self._check(needs)
             paths = [p for p in sys.path if p]
             parcel = pickle.dumps(list(recipes), protocol=pickle.HIGHEST_PROTOCOL)
-            ref = self._task.options(**needs).remote(self._store.address, parcel, self._runtime, paths)
+            runtime = self._runtime
+            if runtime.device != "cpu" and not needs["num_gpus"]:
+                runtime = replace(runtime, device="cpu", micro_batch=None)  # Ray hides the GPUs that a task has not got
+            ref = self._task.options(**needs).remote(self._store.address, parcel, runtime, paths)
         except (OffmodelError, pickle.PicklingError, TypeError, AttributeError) as error:
             self._failed += [Failed(r.digest, error) for r in recipes]
             return
@@ -246,7 +250,7 @@ class RayTeam:
         except self._ray.exceptions.RayError as error:
             how = f"{type(error).__name__}: its worker or machine died"
             for digest in digests:
-                yield Lost(digest, how)
+                yield Lost(digest, how, memory=True)  # Ray does not always tell what ended a worker
             return
         for outcome in outcomes:
             left.discard(outcome.digest)

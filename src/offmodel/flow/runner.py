@@ -199,7 +199,7 @@ def _book(books: _Books, event: Event) -> None:
         agenda.retry(event.digest, alone=True)
         board.drop(event.digest)
     elif isinstance(event, Lost):
-        agenda.lost(event.digest, event.how)
+        agenda.lost(event.digest, event.how, memory=event.memory)
         board.drop(event.digest)
         board.give_up(set(agenda.failures) | agenda.stopped)
     board.elsewhere = len(agenda.elsewhere)

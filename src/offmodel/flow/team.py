@@ -25,14 +25,16 @@ from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe, Runtime
 
 _SECONDS_TO_LEAVE = 5.0
+_SECONDS_TO_DIE = 2.0  # after the pipe's end; who is killed while it exits cannot tell why it did
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The worker died before it was done with a recipe."""
+    """The worker died before it was done with a recipe; `memory` if it may be that the system had none left for it."""
 
     digest: str
     how: str
+    memory: bool
 
 
 Event = Outcome | Told | Lost
@@ -175,14 +177,20 @@ class Processes:
     def _bury(self, member: _Member) -> Iterator[Event]:
         self._members.remove(member)
         member.pipe.close()
-        member.process.kill()
-        member.process.join()
+        member.process.join(_SECONDS_TO_DIE)
+        stuck = member.process.is_alive()
+        if stuck:
+            member.process.kill()
+            member.process.join()
         code = member.process.exitcode or 0
         member.process.close()
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if stuck:
+            how = "closed its pipe and did not end"
         words = last_words(member.log)
         for digest in sorted(member.tasks):
-            yield Lost(digest, f"{how}; its last words: {words}" if words else how)
+            memory = code == -signal.SIGKILL and not stuck
+            yield Lost(digest, f"{how}; its last words: {words}" if words else how, memory)
 
     def _least_used(self) -> str | None:
         """The GPU that the fewest of the workers see; None if there is nothing to deal out."""

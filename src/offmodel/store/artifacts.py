@@ -6,8 +6,10 @@ what payloads mean. Invariant: a folder under a kind is a whole artifact; what i
 """
 
 import json
-import os
+import re
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +28,7 @@ STORE_FORMAT = 1
 RECORD, EVICTED, PAYLOAD = "record.json", "evicted.json", "payload"
 _MOST_NAMED = 4
 _OWN_FOLDERS = ("tmp", "locks", "failures", "logs", "answers")
+_OLD_PROBE = re.compile(r"probe-\d+-[ab]", re.ASCII)  # what a killed probe left here before probes lay in tmp/
 
 
 @final
@@ -245,16 +248,24 @@ def _begins(artifact: Artifact, digits: str) -> bool:
 
 
 def _create(root: Path) -> None:
+    """Make a store, perhaps beside others that make it at this moment: names are unique, and the last mark stays."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        others = [e.name for e in root.iterdir() if not e.name.startswith("store.json") and e.name not in _OWN_FOLDERS]
+        names = [e.name for e in root.iterdir()]
+        if (root / "store.json").is_file():  # looked for after the names: another made it, and they are its own
+            return
+        others = [n for n in names if not (n in _OWN_FOLDERS or n.startswith("store.json") or _OLD_PROBE.fullmatch(n))]
         if others:
             raise StoreError(
                 f"The folder {root} holds other things ('{min(others)}') and is no store; name a new or empty folder."
             )
-        locks.probe(root)
-        draft = root / f"store.json.{os.getpid()}"
-        draft.unlink(missing_ok=True)
+        (root / "tmp").mkdir(exist_ok=True)
+        locks.probe(root / "tmp")  # if it is killed there, gc finds what it left
+        for name in filter(_OLD_PROBE.fullmatch, names):
+            with suppress(FileNotFoundError):  # another that makes the store cleans too
+                (root / name / "lock").unlink(missing_ok=True)
+                (root / name).rmdir()
+        draft = root / f"store.json.{uuid.uuid4().hex}"
         write_json(draft, {"format": STORE_FORMAT, "offmodel": offmodel_version()})
         draft.replace(root / "store.json")
     except OSError as error:

@@ -6,7 +6,8 @@ key.
 """
 
 import fcntl
-import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,16 +44,18 @@ def probe(folder: Path) -> None:
     Raises:
         StoreError: it cannot.
     """
-    first, second = folder / f"probe-{os.getpid()}-a", folder / f"probe-{os.getpid()}-b"
+    # No two probes share a name, and none meets what a killed one has left; process ids come again.
+    first, second = (folder / f"probe-{uuid.uuid4().hex}-{end}" for end in "ab")
     try:
-        first.mkdir(exist_ok=True)
+        first.mkdir()
         first.rename(second)
         with (second / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (second / "lock").unlink()
-        second.rmdir()
     except OSError as error:
         raise StoreError(
             f"The file system of {folder} cannot keep a store ({error.strerror or error}); "
             "name a folder on a local disk or a network disk with working locks."
         ) from error
+    finally:
+        for left in (first, second):
+            shutil.rmtree(left, ignore_errors=True)

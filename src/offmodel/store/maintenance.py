@@ -11,6 +11,7 @@ from pathlib import Path
 
 from offmodel.store.artifacts import EVICTED, Artifact, Store
 from offmodel.store.locks import attempt
+from offmodel.store.publication import full_disk
 from offmodel.store.records import sync_folder, write_json
 from offmodel.store.workspace import remove, work_key
 
@@ -50,7 +51,7 @@ def gc(
     size = 0
     for folder in sorted(store.tmp.iterdir()) if store.tmp.is_dir() else []:
         with attempt(store.locks, folder.name) as free:
-            if not free or (_has_scratch(folder) and now - folder.stat().st_mtime < _SCRATCH_KEPT):
+            if not free or (_has_scratch(folder) and now - _last_written(folder) < _SCRATCH_KEPT):
                 continue
             what.append(f"tmp/{folder.name}")
             size += size_of(folder)
@@ -80,12 +81,15 @@ def evict(store: Store, artifacts: Iterable[Artifact], *, dry_run: bool = False)
         store: where.
         artifacts: whose weights go; those without weights stay as they are.
         dry_run: only say what would go.
+
+    Raises:
+        StoreError: the disk is too full for the note of what is gone; the artifact at hand keeps its weights.
     """
     what: list[str] = []
     size = 0
     for artifact in artifacts:
         weights = [n for n in artifact.record["files"] if n.endswith(WEIGHTS) and (artifact.payload / n).exists()]
-        if artifact.record_only or not weights:
+        if not weights:  # one that is record-only may have some: a kill came between the note and their end
             continue
         with attempt(store.locks, work_key(artifact.digest)) as free:
             if not free:
@@ -93,15 +97,26 @@ def evict(store: Store, artifacts: Iterable[Artifact], *, dry_run: bool = False)
             what += [f"{artifact.label}/payload/{name}" for name in weights]
             size += sum(artifact.record["files"][n]["bytes"] for n in weights)
             if not dry_run:
-                mark_record_only(artifact.folder, weights)
+                gone = [n for n in artifact.record["files"] if not (artifact.payload / n).exists()]
+                with full_disk(store.root):
+                    mark_record_only(artifact.folder, {*weights, *gone})
                 for name in weights:
                     (artifact.payload / name).unlink()
     return Swept(what=tuple(what), bytes=size)
 
 
 def mark_record_only(folder: Path, missing: Collection[str]) -> None:
-    """Note which payload files are not there. Written before they are deleted, so no kill leaves a false whole."""
-    write_json(folder / EVICTED, {"files": sorted(missing)})
+    """Note which payload files are not there. Written before they are deleted, so no kill leaves a false whole.
+
+    The note is there whole or not at all: on a full disk nothing changes.
+    """
+    draft = folder / f"{EVICTED}.draft"
+    draft.unlink(missing_ok=True)
+    try:
+        write_json(draft, {"files": sorted(missing)})
+        draft.replace(folder / EVICTED)
+    finally:
+        draft.unlink(missing_ok=True)
     sync_folder(folder)
 
 
@@ -113,6 +128,11 @@ def size_of(folder: Path) -> int:
 def _has_scratch(folder: Path) -> bool:
     scratch = folder / "scratch"
     return scratch.is_dir() and any(scratch.iterdir())
+
+
+def _last_written(folder: Path) -> float:
+    # Writing below scratch/ leaves the times of the folders above as they were.
+    return max(p.lstat().st_mtime for p in (folder, folder / "scratch", *(folder / "scratch").rglob("*")))
 
 
 def _delete(store: Store, artifact: Artifact) -> None:

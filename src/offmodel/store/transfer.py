@@ -2,19 +2,21 @@
 
 Each file is a gzipped tar of its own; a payload file that is too large for one is cut into parts. This module refuses
 to trust what it reads: names are checked, every file against the hash in its record, every record against its digest.
-Invariant: merging what was exported gives artifacts with the same records, and the same bytes in every file carried.
+Invariant: merging what was exported gives artifacts with the same records, and the same bytes in every file carried;
+files of one result never get under the record of another.
 """
 
 import gzip
 import io
 import json
 import re
+import shutil
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, final
 
 from offmodel.core.errors import StoreError
 from offmodel.store.artifacts import PAYLOAD, RECORD, Artifact, Store, open_artifact
@@ -93,18 +95,23 @@ def merge(store: Store, files: Sequence[Path]) -> Merged:
             raise StoreError("Another process merges these files; wait until it is done.")
         remove(box)
         box.mkdir()
+        drafts = _Drafts(box)
         for path in files:
-            _unpack(path, box)
-        for draft in sorted(box.glob("*/*")):
-            try:
-                for verdict in _admit(store, draft, box / "replaced"):
-                    done[verdict].append(f"{draft.parent.name}/{draft.name}")
-            except StoreError as error:
-                problems.append(str(error))
+            _unpack(path, drafts)
+        for label, several in drafts.sorted_out():
+            # If one record is damaged, nobody can tell to which of them the label's files belong.
+            broken = [words for draft in several for words in _broken_record(draft, label)]
+            problems += broken
+            for draft in several if not broken else ():
+                try:
+                    for verdict in _admit(store, draft, label, box / "replaced"):
+                        done[verdict].append(label)
+                except StoreError as error:
+                    problems.append(str(error))
         remove(box)
     if problems:
         raise StoreError(problems[0] + (f" ({len(problems) - 1} more like it.)" if len(problems) > 1 else ""))
-    return Merged(**{k: tuple(done[k]) for k in ("added", "completed", "present", "differing")})
+    return Merged(**{k: tuple(dict.fromkeys(done[k])) for k in ("added", "completed", "present", "differing")})
 
 
 def _pieces(artifact: Artifact, rows_only: bool) -> Iterator[tuple[str, bytes]]:
@@ -160,7 +167,55 @@ def _write_tar(file: IO[bytes], batch: list[tuple[str, bytes]]) -> None:
             tar.addfile(info, io.BytesIO(data))
 
 
-def _unpack(path: Path, box: Path) -> None:
+@final
+class _Drafts:
+    """Folders in which artifacts are put together: one a label, and another for each further record of it.
+
+    Results of one recipe can differ between machines, so that two exports hold two records of one label. An export has
+    a folder of its own, so files without a record belong to the record that came from their folder; files of a folder
+    from which no record came were moved, and go to every record of their label, whose hashes then decide.
+
+    Args:
+        box: an empty folder.
+    """
+
+    def __init__(self, box: Path):
+        self._box = box
+        self._open: dict[tuple[Path, str], Path] = {}
+        self._all: defaultdict[str, list[Path]] = defaultdict(list)
+        self._records: dict[Path, bytes] = {}
+
+    def place(self, folder: Path, label: str, record: bytes | None) -> Path:
+        """The draft for something of a label that came from a folder; `record` if that is a record."""
+        draft = self._open.get((folder, label))
+        if draft is None or (record is not None and self._records.get(draft, record) != record):
+            draft = self._box / str(len(self._all[label])) / label
+            self._open[folder, label] = draft
+            self._all[label].append(draft)
+        if record is not None:
+            self._records[draft] = record
+        return draft
+
+    def sorted_out(self) -> Iterator[tuple[str, list[Path]]]:
+        """Every label with its drafts, of which no two have the same record."""
+        for label, drafts in sorted(self._all.items()):
+            kept: dict[bytes | None, Path] = {}
+            for draft in drafts:
+                first = kept.setdefault(self._records.get(draft), draft)
+                if first != draft:
+                    _pour(draft, first)
+            found = [draft for record, draft in kept.items() if record is not None]
+            for draft in found if None in kept else ():
+                _pour(kept[None], draft)
+            yield label, found or [kept[None]]
+
+
+def _pour(source: Path, target: Path) -> None:
+    """Copy the files of a folder into another, over those that are there."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+
+
+def _unpack(path: Path, drafts: _Drafts) -> None:
     try:
         with tarfile.open(path, "r:gz") as tar:
             for info in tar:
@@ -169,21 +224,22 @@ def _unpack(path: Path, box: Path) -> None:
                     raise StoreError(
                         f"{path} holds '{info.name}', which no export writes; give files of a store export."
                     )
-                target = box / match["label"] / match["file"]
+                source = tar.extractfile(info)
+                assert source is not None
+                data = source.read()
+                record = data if match["file"] == RECORD else None
+                target = drafts.place(path.absolute().parent, match["label"], record) / match["file"]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if match["part"] is not None:
                     target = target.with_name(f"{target.name}.part-{match['part']}")
-                source = tar.extractfile(info)
-                assert source is not None
-                target.write_bytes(source.read())
+                target.write_bytes(data)
     except FileNotFoundError:
         raise StoreError(f"There is no file {path}; give the files that `offmodel store export` wrote.") from None
     except (OSError, EOFError, tarfile.TarError) as error:
         raise StoreError(f"{path} cannot be read as a store export ({error}); copy or export it again.") from error
 
 
-def _admit(store: Store, draft: Path, aside: Path) -> Iterator[str]:
-    label = f"{draft.parent.name}/{draft.name}"
+def _admit(store: Store, draft: Path, label: str, aside: Path) -> Iterator[str]:
     record = _checked_record(draft, label)
     _join_parts(draft / PAYLOAD)
     (draft / PAYLOAD).mkdir(exist_ok=True)
@@ -208,6 +264,13 @@ def _admit(store: Store, draft: Path, aside: Path) -> Iterator[str]:
             mark_record_only(draft, missing)
         place(draft, store.root / label, record, aside=aside)
         yield "added" if mine is None else "completed"
+
+
+def _broken_record(draft: Path, label: str) -> Iterator[str]:
+    try:
+        _checked_record(draft, label)
+    except StoreError as error:
+        yield str(error)
 
 
 def _checked_record(draft: Path, label: str) -> dict[str, Any]:

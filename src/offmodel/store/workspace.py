@@ -34,10 +34,12 @@ class Workspace:
     Attributes:
         root: the work folder: `inputs/`, `artifact/payload/` and `scratch/`.
         parents: field, digest and content of each parent, for the record.
+        given: the parents' files in the store, as they were when they were staged.
     """
 
     root: Path
     parents: tuple[dict[str, Any], ...]
+    given: tuple["Given", ...]
 
     @property
     def artifact(self) -> Path:
@@ -50,13 +52,33 @@ class Workspace:
         return self.artifact / PAYLOAD
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A parent's file in the store, and its state before the execution began.
+
+    A record's own time says nothing here: a store that was copied without times has files younger than their records.
+
+    Attributes:
+        field: the recipe's field that holds the parent.
+        name: the file's path inside the payload.
+        folder: the parent's artifact.
+        state: size, time of modification in nanoseconds, inode.
+    """
+
+    field: str
+    name: str
+    folder: Path
+    state: tuple[int, int, int]
+
+
 def prepare(store: Store, recipe: Recipe) -> Workspace:
     """Make a recipe's work folder: empty output, staged inputs, the scratch of a run that was killed, if any.
 
     The caller holds the recipe's lock.
 
     Raises:
-        StoreError: a parent is missing, or only its record is there.
+        StoreError: a parent is missing, or only its record is there, or one of its files has another size.
     """
     root = store.tmp / work_key(recipe.digest)
     for part in ("inputs", "artifact", "replaced"):
@@ -64,6 +86,7 @@ def prepare(store: Store, recipe: Recipe) -> Workspace:
     (root / "artifact" / PAYLOAD).mkdir(parents=True)
     (root / "scratch").mkdir(exist_ok=True)
     parents: list[dict[str, Any]] = []
+    given: list[Given] = []
     for field, place, parent in _places(recipe):
         artifact = store.whole(parent)
         if artifact is None or artifact.record_only:
@@ -71,9 +94,10 @@ def prepare(store: Store, recipe: Recipe) -> Workspace:
                 f"The parent {parent.kind}/{parent.name()} of {recipe.kind}/{recipe.name()} is no longer in the store; "
                 "run again, and it is computed."
             )
+        given += _look_at(artifact, field)
         stage(artifact, root / "inputs" / place)
         parents.append({"field": field, "digest": parent.digest, "content": artifact.content})
-    return Workspace(root=root, parents=tuple(parents))
+    return Workspace(root=root, parents=tuple(parents), given=tuple(given))
 
 
 def make_job(recipe: Recipe, space: Workspace, runtime: Runtime, progress: Progress) -> Job:
@@ -114,23 +138,20 @@ def stage(artifact: Artifact, folder: Path) -> None:
             shutil.copyfile(entry, target)
 
 
-def check_inputs(store: Store, recipe: Recipe) -> None:
+def check_inputs(recipe: Recipe, space: Workspace) -> None:
     """Check that an execution left its inputs as they were: read-only files do not stop the superuser.
 
     Raises:
-        RunError: a staged file's size, or its time of modification, is not that of a sealed file.
+        RunError: the size or the time of modification of a parent's file has changed since it was staged.
     """
-    for field, _, parent in _places(recipe):
-        artifact = store.find(parent)
-        if artifact is None:
-            continue
-        for name, state in artifact.record["files"].items():
-            path = artifact.payload / name
-            if path.is_file() and (path.stat().st_size != state["bytes"] or path.stat().st_mtime_ns > artifact.stamp):
-                raise RunError(
-                    f"{recipe.kind}/{recipe.name()} wrote into its input '{field}' ({name}), which damages the store; "
-                    f"let it write to job.out only, and delete {artifact.folder}."
-                )
+    for given in space.given:
+        now = _state(given.folder / PAYLOAD / given.name)
+        # Another inode is another file: the parent was evicted and computed again by another run meanwhile.
+        if now is not None and now[2] == given.state[2] and now != given.state:
+            raise RunError(
+                f"{recipe.kind}/{recipe.name()} wrote into its input '{given.field}' ({given.name}), which damages the "
+                f"store; let it write to job.out only, and delete {given.folder}."
+            )
 
 
 def tidy(store: Store, recipes: Iterable[Recipe]) -> None:
@@ -149,6 +170,29 @@ def remove(folder: Path) -> None:
     """Delete a folder and what is in it, if it is there."""
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _look_at(artifact: Artifact, field: str) -> list[Given]:
+    found: list[Given] = []
+    for name, sealed in artifact.record["files"].items():
+        state = _state(artifact.payload / name)
+        if state is None:
+            continue
+        if state[0] != sealed["bytes"]:
+            raise StoreError(
+                f"{artifact.label}/payload/{name} has {state[0]} bytes where its record says {sealed['bytes']}; delete "
+                f"{artifact.folder}, and it is computed again."
+            )
+        found.append(Given(field=field, name=name, folder=artifact.folder, state=state))
+    return found
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        about = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return about.st_size, about.st_mtime_ns, about.st_ino
 
 
 def _places(recipe: Recipe) -> list[tuple[str, str, Recipe]]:
