@@ -96,7 +96,7 @@ class Claims:
                         self._shelf.write(_name(key), self._words(token))
 
     def _words(self, token: str) -> bytes:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        now = datetime.now(UTC).isoformat(timespec="microseconds")  # no two beats say the same
         return json.dumps({"owner": self._owner, "token": token, "fresh": now}).encode()
 
 
