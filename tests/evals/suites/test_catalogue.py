@@ -166,6 +166,44 @@ def test_a_row_of_ifeval_has_all_published_rates(items_of):
     assert "not punctuation:no_comma" in half["answer"]
 
 
+def own(folder: Path, name: str, column: str, value: object, line: int = 1) -> str:
+    """`NAME=FILE` of the fixture's rows with one value changed."""
+    rows = read_rows(FIXTURES / f"{name}.jsonl")
+    rows[line - 1][column] = value
+    (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
+    return f"{name}={folder / f'{name}.jsonl'}"
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "text"),
+    [
+        ("gsm8k", "answer", "I do not know.", "Line 2 of the file has no number in its 'answer'"),
+        ("gsm8k", "answer", "3 + 4 = 7\n#### seven", "Line 2 of the file has no number in its 'answer'"),
+        ("math500", "level", "hard", "Line 2 of the file has no 'level' such as 3"),
+        ("math500", "level", None, "Line 2 of the file has no 'level' such as 3"),
+        ("ifeval", "kwargs", ["{"], "Line 2 of IFEval has 'kwargs' that are a text but no JSON"),
+        ("ifeval", "kwargs", "{", "Line 2 of IFEval has 'kwargs' that are a text but no JSON"),
+        ("ifeval", "kwargs", [[1]], "Line 2 of IFEval has 'kwargs' that are no JSON objects"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line_before_any_work(tmp_path, name, column, value, text):
+    with pytest.raises(DataError, match=text):
+        named(own(tmp_path, name, column, value, line=2), sources=Sources(), n=None, dev_n=0)
+
+
+@pytest.mark.parametrize(("level", "difficulty"), [("Level 5", 5), ("3", 3), (4, 4), ("Level ?", 0)])
+def test_levels_as_math_writes_them(level, difficulty):
+    row = {**read_rows(FIXTURES / "math500.jsonl")[0], "level": level}
+    assert SUITES["math500"].convert(1, row, "{question}").difficulty == difficulty
+
+
+def test_kwargs_of_ifeval_may_be_json_in_a_text():
+    for row in read_rows(FIXTURES / "ifeval.jsonl"):
+        plain = SUITES["ifeval"].convert(1, row, "{question}")
+        for told in (json.dumps(row["kwargs"]), [json.dumps(x) for x in row["kwargs"]]):
+            assert SUITES["ifeval"].convert(1, {**row, "kwargs": told}, "{question}") == plain
+
+
 def test_ifeval_says_what_is_missing(tmp_path, monkeypatch):
     pytest.importorskip("if_verifiable")
     rows = read_rows(FIXTURES / "ifeval.jsonl")
