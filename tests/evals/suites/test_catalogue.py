@@ -58,7 +58,7 @@ def test_the_published_answer_is_right_and_another_wrong(name, items_of):
     found = task(name)
     items, facts, card = items_of(found.items)
     assert facts == card
-    assert (card["suite"], card["version"], card["items"]) == (name, 1, len(items))
+    assert (card["suite"], card["version"], card["items"]) == (name, SUITES[name].version, len(items))
     assert "{question}" in card["prompt"]
     for item in items:
         assert grade(found.grader, RIGHT[name] % item.target, item.target).score == 1.0
@@ -91,6 +91,49 @@ def test_dev_items_and_reported_items_are_disjoint(items_of):
     assert dev.isdisjoint(rest)
     fresh = task("fresh_math", n=12, dev_n=5)
     assert (fresh.items.each, fresh.items.split, fresh.dev_items.each, fresh.dev_items.split) == (3, "test", 1, "dev")
+
+
+@pytest.fixture
+def problems(tmp_path) -> Path:
+    """Forty problems, of which every other one has a whole number as its answer."""
+    rows = read_rows(FIXTURES / "math500.jsonl")[:2]  # "42" and a fraction
+    made = [{**rows[k % 2], "problem": f"Problem {k}?", "unique_id": f"test/{k}"} for k in range(40)]
+    (tmp_path / "own.jsonl").write_text("\n".join(json.dumps(r) for r in made))
+    return tmp_path / "own.jsonl"
+
+
+def test_dev_items_are_no_reported_items_of_a_task_named_later(problems):
+    def sides(t: CapabilityTask) -> tuple[set[str], set[str]]:
+        return {q.id for q in t.dev_questions}, {q.id for q in t.questions}
+
+    whole, integers = f"math500={problems}", f"math500_integers={problems}"
+    first, later = named(f"{whole},{integers}", sources=Sources(), n=8, dev_n=12)
+    (dev, reported), (later_dev, later_reported) = sides(first), sides(later)
+    assert [len(x) for x in (dev, reported, later_dev, later_reported)] == [12, 8, 12, 8]
+    assert dev.isdisjoint(reported | later_reported)
+    # The same rows come first in both.
+    assert {x for x in dev if int(x.split("/")[1]) % 2 == 0} <= later_dev
+    with pytest.raises(DataError, match=r"reported items of 'math500' .*; name 'math500' before 'math500_integers'"):
+        named(f"{integers},{whole}", sources=Sources(), n=8, dev_n=12)
+    named(f"{integers},{whole}", sources=Sources(), n=20, dev_n=0)
+
+
+def test_the_rows_of_a_task_without_a_subset_are_those_they_always_were(items_of):
+    assert [i.id for i in items_of(task("gsm8k").items)[0]] == [f"row-{k}" for k in (3, 5, 1, 4, 6, 2)]
+
+
+def test_questions_are_those_of_the_items(items_of):
+    for name in RIGHT:
+        found = task(name, n=1, dev_n=1)
+        for recipe, questions in ((found.items, found.questions), (found.dev_items, found.dev_questions)):
+            items, _, _ = items_of(recipe)
+            assert [(q.id, q.wordings[-1]) for q in questions] == [(i.id, i.messages[-1].content) for i in items]
+    assert len(task("mmlu", n=1).questions[0].wordings) == 3
+    fresh = task("fresh_math", n=5, dev_n=5)
+    assert [len(x) for x in (fresh.questions, fresh.dev_questions)] == [5, 5]
+    assert fresh.questions[0].wordings[1].startswith(fresh.questions[0].wordings[0])
+    pocket = task("pocket_math", n=3, dev_n=2)
+    assert [len(x) for x in (pocket.questions, pocket.dev_questions)] == [3, 2]
 
 
 def test_several_names_and_a_file_of_ones_own(tmp_path):
