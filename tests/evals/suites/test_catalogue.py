@@ -9,10 +9,11 @@ import pytest
 from offmodel.core.errors import DataError, RecipeError, UnknownName
 from offmodel.core.rows import read_rows
 from offmodel.data import Sources
-from offmodel.evals.graders import grade
+from offmodel.evals.graders import Grade, grade
 from offmodel.evals.measures import Completion, Measure, read_card, read_items
 from offmodel.evals.scores import judge
 from offmodel.evals.suites.catalogue import CapabilityTask, named, task_names
+from offmodel.evals.suites.choice import LETTER, TAGGED
 from offmodel.evals.suites.known import SUITES
 from offmodel.evals.suites.sources import DATA_FOLDER
 from offmodel.store.recipe import Payload
@@ -61,7 +62,8 @@ def test_the_published_answer_is_right_and_another_wrong(name, items_of):
     assert (card["suite"], card["version"], card["items"]) == (name, SUITES[name].version, len(items))
     assert "{question}" in card["prompt"]
     for item in items:
-        assert grade(found.grader, RIGHT[name] % item.target, item.target).score == 1.0
+        right = item.target.split(" of ")[0]
+        assert grade(found.grader, RIGHT[name] % right, item.target).score == 1.0
         assert grade(found.grader, RIGHT[name] % "J77", item.target).score == 0.0
         assert "{question}" not in item.messages[-1].content
 
@@ -77,8 +79,32 @@ def test_what_stands_in_the_items(items_of):
     assert any(i.messages[-1].content.startswith("All lengths are positive.") for i in numbers)
     assert {i.difficulty for i in items_of(task("gsm8k").items)[0]} == {2}
     choices = items_of(task("mmlu").items)[0]
-    assert any("\n\nA) 3\nB) 8\nC) 5\nD) 7" in i.messages[-1].content and i.target == "B" for i in choices)
+    assert any("\n\nA) 3\nB) 8\nC) 5\nD) 7" in i.messages[-1].content and i.target == "B of ABCD" for i in choices)
     assert task("mmlu").chance == 0.25
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "among_ten"),
+    [
+        ("Answer: I think it is B", "", "I"),
+        ("The answer is B.\nAnswer: I am sure of it.", "B", "I"),
+        ("Answer: J\n\\boxed{B}", "B", "J"),
+        ("B) eight\nI. Nothing else.", "B", "I"),
+        ("ANSWER: E", "", "E"),
+        ("ANSWER: B", "B", "B"),
+        ("b", "B", "B"),
+        ("ab", "", ""),
+    ],
+)
+def test_only_letters_that_an_item_has_are_read(text, found, among_ten):
+    for target, read in (("B of ABCD", found), ("B", among_ten)):
+        assert grade(LETTER, text, target) == Grade(float(read == "B"), read)
+
+
+def test_only_letters_that_an_item_has_are_read_between_tags():
+    text = "<answer>B</answer> <answer>I</answer>"
+    assert grade(TAGGED, text, "B of ABCD").answer == "B"
+    assert grade(TAGGED, text, "B").answer == "I"
 
 
 def test_dev_items_and_reported_items_are_disjoint(items_of):

@@ -164,7 +164,7 @@ SUITES = {
         ),
         Suite(
             name="mmlu",
-            version=1,
+            version=2,  # 2: only letters that the item has are read
             summary="four choices in 57 subjects; the letter on the line 'ANSWER: X'",
             dataset=_MMLU,
             convert=choice.mmlu_row,
@@ -175,7 +175,7 @@ SUITES = {
         ),
         Suite(
             name="mmlu_tags",
-            version=1,
+            version=2,  # 2: only letters that the item has are read
             summary="the same with the letter between tags, <answer>X</answer>",
             dataset=_MMLU,
             convert=choice.mmlu_row,
