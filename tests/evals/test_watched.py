@@ -13,7 +13,7 @@ from offmodel.evals.measures import Item, write_items
 from offmodel.evals.watched import PATTERN, WATCHED, JudgeQuestions, ask_judge, check_pattern, verdict
 from offmodel.models import LocalModel
 from offmodel.store.recipe import Payload
-from offmodel.studies.watching import refuse_overlap
+from offmodel.studies.overlap import refuse_overlap
 
 
 @pytest.mark.parametrize(
