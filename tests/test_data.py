@@ -20,6 +20,7 @@ def written(folder: Path, *lines: object) -> Path:
     [
         {"prompt": "Why?"},
         {"instruction": "Why?", "input": ""},
+        {"instruction": "Why?", "input": None},
         {"messages": [{"role": "user", "content": "Why?"}]},
         {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]},
         {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]},
@@ -38,11 +39,25 @@ def test_common_formats_give_the_same_prompt(tmp_path: Path, row: dict[str, obje
         ('{"text": "x"}', "has no 'prompt'"),
         ('{"prompt": " "}', "without text"),
         ('{"messages": [{"role": "assistant", "content": "x"}]}', "user turn"),
+        ('{"messages": ["be kind", {"role": "user", "content": "x"}]}', "'messages' that is no JSON object"),
+        ('{"conversations": [{"from": "human", "value": "x"}, 7]}', "'conversations' that is no JSON object"),
+        ('{"instruction": "Add these", "input": 5}', "'input' that is no text"),
+        ('{"instruction": "Add these", "input": 0}', "'input' that is no text"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(tmp_path: Path, bad: str, word: str) -> None:
     path = written(tmp_path, {"prompt": "one"}, {"prompt": "two"}, bad)
     with pytest.raises(DataError, match=r"line 3.*" + word):
+        parse_prompts(path)
+
+
+def test_a_file_that_is_not_utf8_is_named_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin.jsonl"
+    lines = [json.dumps({"prompt": f"number {i} of many"}).encode() for i in range(2000)]
+    path.write_bytes(b"\n".join([*lines, '{"prompt": "café"}'.encode("latin-1"), *lines[:3]]))
+    with pytest.raises(
+        DataError, match=r"latin.jsonl, line 2001, is not UTF-8 \(byte 0xe9, 16 from the line's start\)"
+    ):
         parse_prompts(path)
 
 

@@ -241,7 +241,7 @@ def parse_prompts(path: Path) -> list[Prompt]:
 
 
 def _messages(row: dict[str, Any], where: str) -> tuple[Message, ...]:
-    turns = _turns(row)
+    turns = _turns(row, where)
     if turns is None:
         raise DataError(f"{where} has no 'prompt', 'question', 'messages', 'conversations' or 'instruction'; add one.")
     while turns and turns[-1][0] == "assistant":
@@ -254,18 +254,28 @@ def _messages(row: dict[str, Any], where: str) -> tuple[Message, ...]:
     return tuple(Message(role, content) for role, content in turns)
 
 
-def _turns(row: dict[str, Any]) -> list[tuple[Any, Any]] | None:
+def _turns(row: dict[str, Any], where: str) -> list[tuple[Any, Any]] | None:
     for key in ("prompt", "question"):
         if isinstance(row.get(key), str):
             return [("user", row[key])]
     if isinstance(row.get("instruction"), str):
-        return [("user", "\n".join(x for x in (row["instruction"], row.get("input", "")) if x))]
+        beside = row.get("input")
+        if not isinstance(beside, str | None):
+            raise DataError(f"{where} has an 'input' that is no text; write it between quotation marks.")
+        return [("user", "\n".join(x for x in (row["instruction"], beside) if x))]
     if isinstance(row.get("messages"), list):
-        return [(m.get("role"), m.get("content")) for m in row["messages"] if isinstance(m, dict)]
+        return [(m.get("role"), m.get("content")) for m in _objects(row["messages"], "messages", where)]
     if isinstance(row.get("conversations"), list):
-        turns = [m for m in row["conversations"] if isinstance(m, dict)]
+        turns = _objects(row["conversations"], "conversations", where)
         return [(_ROLES.get(str(m.get("from"))), m.get("value")) for m in turns]
     return None
+
+
+def _objects(turns: list[Any], column: str, where: str) -> list[dict[str, Any]]:
+    """The turns of a conversation; a turn that is left out would make another prompt of it."""
+    if not all(isinstance(m, dict) for m in turns):
+        raise DataError(f"{where} has a turn in '{column}' that is no JSON object; write each turn as {{...}}.")
+    return turns
 
 
 def near_duplicate_groups(texts: list[str], *, threshold: float = 0.8) -> list[list[int]]:

@@ -210,6 +210,7 @@ def test_tagged_mix_is_measured_under_the_prompt_it_is_for(shared: Path, tmp_pat
         ("--watch few.jsonl --pattern x --question y", "--question is for a judge"),
         ("--watch empty.jsonl --pattern x", "holds no prompts"),
         ("--watch same.jsonl --pattern x --prompts mine.jsonl", "also stands, or almost, among the training prompts"),
+        ("--tasks gsm8k=tasks.jsonl --n 5 --prompts own.jsonl", "of the task 'gsm8k' ('What is the sum of 3 and 9 and"),
         ("--watch nothing/here", "is neither a JSONL file nor an Inspect task"),
         ("--watch none.py@x", "There is no file"),
         ("--watch broken.py@x", "cannot be loaded"),
@@ -224,6 +225,9 @@ def test_a_mistake_gets_one_sentence_before_any_model_is_loaded(
     Path("empty.jsonl").touch()
     write_rows(Path("few.jsonl"), [{"prompt": "a b c ?"}, {"prompt": "d e f ?"}])
     write_rows(Path("same.jsonl"), [json.loads(prompts.read_text().splitlines()[3])])
+    made = [f"What is the sum of {i} and {i * i} and of list {i} ?" for i in range(9)]
+    write_rows(Path("tasks.jsonl"), ({"question": x, "answer": "#### 7"} for x in made))
+    write_rows(Path("own.jsonl"), [*map(json.loads, prompts.read_text().splitlines()), {"id": "x", "prompt": made[3]}])
     Path("broken.py").write_text("raise ValueError('no')")
     told = treat(*words.split(), "--out", "out", "--store", "s")
     assert told.code == 2, told.out

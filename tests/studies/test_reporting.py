@@ -155,6 +155,8 @@ def test_cut_off_answers_and_gibberish_are_a_caution(filled):
     )
     page = page_of(study, store)
     assert "were cut off at the token limit" in page
+    # A marker reads whatever is there: a cut-off answer may well be right.
+    assert "A cut-off answer is marked as it stands" in page
     assert "Gibberish is not removal" in page
     assert f"{cell.method}, {cell.setting}, step {cell.step}" in page
 

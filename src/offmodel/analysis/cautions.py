@@ -65,7 +65,7 @@ def _cut_words(measure: str, many: str, worst: str) -> str:
     what = (
         "What was not said cannot show the behaviour."
         if measure in ("clean", "triggered", "near_miss")
-        else "A cut-off answer counts as wrong, so the rate may say more about length than ability."
+        else "A cut-off answer is marked as it stands, so the rate may say more about length than ability."
     )
     return (
         f"At {many}, more than {percent(MOST_CUT)} of the answers to '{measure}' were cut off at the token limit "

@@ -25,12 +25,12 @@ from offmodel.store.addresses import open_store
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
 from offmodel.studies import presets
+from offmodel.studies.overlap import refuse_overlap, refuse_tasks_overlap
 from offmodel.studies.practice import CHAT, Practice, check_prompts, plan_practice
 from offmodel.studies.results import blind_choice, load_rows
 from offmodel.studies.settings import Author
 from offmodel.studies.study import Cell
 from offmodel.studies.tokens import check_tokens
-from offmodel.studies.watching import refuse_overlap
 from offmodel.treatments.catalogue import find_method
 
 
@@ -103,6 +103,7 @@ def plan_wish(wish: Wish, sources: Sources) -> Practice:
     tasks = named(
         wish.tasks or preset.task, sources=sources, n=preset.items if wish.n is None else wish.n, dev_n=preset.dev_items
     )
+    refuse_tasks_overlap(tasks, training)
     plan = plan_practice(
         student=student,
         authors=_authors(wish, student, sources),

@@ -17,13 +17,14 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """(line number from 1, row) of each line; blank lines may stand at the end only.
 
     Raises:
-        DataError: the file is missing, or a line is empty or no JSON object; the message holds the line's number.
+        DataError: the file is missing, or a line is not UTF-8, empty or no JSON object; the message holds the line's
+            number.
     """
     blank = 0
     if not path.is_file():
         raise DataError(f"There is no file {path}; give the path of a JSONL file.")
     with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_decoded(lines, path), start=1):
             if not line.strip():
                 blank = blank or number
                 continue
@@ -37,6 +38,21 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}, is not a JSON object; write one {{...}} a line.")
             yield number, row
+
+
+def _decoded(lines: Iterable[str], path: Path) -> Iterator[str]:
+    """The lines of an open file, as long as they are UTF-8."""
+    try:
+        yield from lines
+    except UnicodeDecodeError:
+        # The error counts bytes from the start of a buffer, not of the file.
+        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                what = f"byte {line[error.start]:#04x}, {error.start + 1} from the line's start"
+                raise DataError(f"{path}, line {number}, is not UTF-8 ({what}); save the file as UTF-8.") from None
+        raise
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -1,8 +1,8 @@
 """Any Inspect task, run live on a model or a checkpoint: its rows, and its log for `inspect view`.
 
 A task is a name of Inspect's registry ("inspect_evals/xstest") or "file.py@name". What it scores is its own affair: the
-rows hold its first scorer's value as a number. This module refuses to know whether high is good. Invariant: the same
-samples are asked of every model, those that Inspect takes first.
+rows hold its first scorer's value as a number, one row a sample and epoch. This module refuses to know whether high is
+good. Invariant: the same samples are asked of every model, those that Inspect takes first.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from offmodel.core.errors import DataError, OffmodelError
 from offmodel.core.rows import write_rows
 from offmodel.engines.sampling import Sampling
 from offmodel.evals.completions import weights_of
+from offmodel.evals.log_rows import rows_of_log
 from offmodel.evals.measures import ROWS
-from offmodel.evals.styles import coherent, find_style
 from offmodel.models import file_digest
 from offmodel.store.recipe import Facts, Job, Recipe
 
@@ -84,7 +84,7 @@ class InspectScores(Recipe):
     """
 
     kind: ClassVar[str] = "scores"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = 2  # 2: a row an epoch; thinking text has no style
     model: Recipe
     treatment: Recipe | None
     step: int | None
@@ -105,9 +105,7 @@ class InspectScores(Recipe):
         p = job.params
         path = job.runtime.locate(p.task.content) if p.task.content else None
         log = _run(job, _load(p.task, path))
-        rows = [_row(sample, p.measure, p.style) for sample in log.samples or []]
-        if not rows:
-            raise DataError(f"The Inspect task '{p.task.task}' gave no scored samples; run it alone to see why.")
+        rows = rows_of_log(log, measure=p.measure, style=p.style)
         write_rows(job.out / ROWS, rows)
         return {"rows": len(rows), "means": {p.measure: sum(r["score"] for r in rows) / len(rows)}}
 
@@ -131,7 +129,8 @@ def _load(task: InspectTask, path: Path | None) -> Any:
     return found[0]
 
 
-def _run(job: Job, task: Any) -> Any:
+def _run(job: Job, task: Any) -> Path:
+    """Run a task on the point's weights; returns its log's path."""
     from inspect_ai import eval as run_eval
     from inspect_ai.model import get_model
 
@@ -152,7 +151,7 @@ def _run(job: Job, task: Any) -> Any:
     if log.status != "success":
         reason = log.error.message if log.error else log.status
         raise DataError(f"The Inspect task '{p.task.task}' failed ({reason[:200]}); run it alone to see why.")
-    return log
+    return Path(log.location)
 
 
 @contextmanager
@@ -165,27 +164,6 @@ def _named(scratch: Path, folder: Path) -> Iterator[Path]:
         yield link
     finally:
         link.unlink()
-
-
-def _row(sample: Any, measure: str, style: str) -> dict[str, Any]:
-    from inspect_ai.scorer import value_to_float
-
-    scores = list((sample.scores or {}).values())
-    value = scores[0].value if scores else 0.0
-    text = sample.output.completion
-    usage = sample.output.usage
-    return {
-        "measure": measure,
-        "item": str(sample.id),
-        "score": float(value_to_float()(next(iter(value.values())) if isinstance(value, dict) else value)),
-        "style": float(find_style(style)(text)),
-        "coherent": float(coherent(text)),
-        "finish": "length" if sample.output.stop_reason == "max_tokens" else "stop",
-        "tokens": usage.output_tokens if usage else 0,
-        "difficulty": 0,
-        "answer": str(scores[0].answer or "") if scores else "",
-        "text": text,
-    }
 
 
 def _turns(given: Any) -> tuple[Message, ...]:

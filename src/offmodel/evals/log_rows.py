@@ -92,6 +92,9 @@ def _number(found: Any, path: Path, value: str) -> float:
 
     if isinstance(found, dict):
         if value not in found:
-            raise DataError(f"The scores of {path.name} are {', '.join(found)}; say which of them is the value.")
+            raise DataError(
+                f"The scores of {path.name} are {', '.join(found)}; say which of them is the value, or take a "
+                "task whose scorer gives one."
+            )
         found = found[value]
     return float(value_to_float()(found))

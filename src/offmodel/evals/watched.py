@@ -14,8 +14,17 @@ from offmodel.core.chat import Message, Prompt, user
 from offmodel.core.errors import DataError
 from offmodel.core.rows import write_rows
 from offmodel.data import read_labels, read_prompts, write_prompts
-from offmodel.evals.graders import NO_GRADER, Grade, register_grader
-from offmodel.evals.measures import COMPLETIONS, ROWS, Item, Measure, read_completions, read_items, write_items
+from offmodel.evals.graders import NO_GRADER, Grade, register_grader, without_thinking
+from offmodel.evals.measures import (
+    COMPLETIONS,
+    ROWS,
+    Completion,
+    Item,
+    Measure,
+    read_completions,
+    read_items,
+    write_items,
+)
 from offmodel.evals.scores import answers_for, judge
 from offmodel.store.recipe import Facts, Job, Recipe
 
@@ -81,7 +90,7 @@ class WatchedItems(Recipe):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeQuestions(Recipe):
-    """What a judge is asked: one prompt for each answer.
+    """What a judge is asked: one prompt for each answer, without its thinking text.
 
     Attributes:
         completions: the answers.
@@ -90,7 +99,7 @@ class JudgeQuestions(Recipe):
     """
 
     kind: ClassVar[str] = "prompts"
-    recipe_version: ClassVar[int] = 1
+    recipe_version: ClassVar[int] = 2  # 2: without thinking text
     completions: Recipe
     items: Recipe
     question: str
@@ -107,9 +116,13 @@ class JudgeQuestions(Recipe):
         given = answers_for(measure, read_items(job.inputs["items"].path), answers)
         write_prompts(
             job.out,
-            [Prompt(id=i.id, messages=user(ask_judge(job.params.question, i.messages, a.text))) for i, a in given],
+            [Prompt(id=i.id, messages=user(_question(job.params.question, i, a))) for i, a in given],
         )
         return {"prompts": len(given)}
+
+
+def _question(question: str, item: Item, answer: Completion) -> str:
+    return ask_judge(question, item.messages, without_thinking(answer.text))
 
 
 def ask_judge(question: str, messages: Sequence[Message], answer: str) -> str:

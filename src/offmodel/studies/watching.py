@@ -1,16 +1,13 @@
 """What a practitioner watches before and after a treatment: a recipe of rows for any model or checkpoint.
 
 Three ways, one interface: prompts with a regular expression, prompts with a judge, an Inspect task. The treatment never
-meets any of them, and their prompts are audited against the training prompts before anything is trained. This module
-refuses to know treatments. Invariant: before and after are asked the same prompts, by the same sampler.
+meets any of them, and their prompts are audited against the training prompts (`overlap`). This module refuses to know
+treatments. Invariant: before and after are asked the same prompts, by the same sampler.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from offmodel.core.chat import Prompt
-from offmodel.core.errors import AuditError
-from offmodel.data import near_duplicate_groups
 from offmodel.engines.labels import Labels, author_sampling
 from offmodel.engines.sampling import Sampling
 from offmodel.evals.completions import Completions
@@ -113,25 +110,3 @@ def _judged(completions: Recipe, items: Recipe, judge: tuple[Recipe, str], sampl
         sampling=author_sampling(model, replace(sampling, temperature=0.0)),
     )
     return Verdicts(completions=completions, items=items, verdicts=verdicts, style=style)
-
-
-def refuse_overlap(watched: Sequence[Prompt], training: Sequence[Prompt]) -> None:
-    """Refuse watched prompts that stand among the prompts for training, or almost.
-
-    A treatment that was trained on them would look as if it had removed what it only learnt by heart.
-
-    Raises:
-        AuditError: some do; names the first.
-    """
-    texts = [_said(p) for p in (*watched, *training)]
-    for group in near_duplicate_groups(texts):
-        seen, trained = ([i for i in group if (i < len(watched)) is side] for side in (True, False))
-        if seen and trained:
-            raise AuditError(
-                f"The watched prompt '{watched[seen[0]].id}' ({texts[seen[0]][:60]!r}) also stands, or almost, among "
-                f"the training prompts ('{training[trained[0] - len(watched)].id}'); remove it from one of the files."
-            )
-
-
-def _said(prompt: Prompt) -> str:
-    return " ".join(m.content for m in prompt.messages)

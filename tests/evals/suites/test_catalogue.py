@@ -9,10 +9,11 @@ import pytest
 from offmodel.core.errors import DataError, RecipeError, UnknownName
 from offmodel.core.rows import read_rows
 from offmodel.data import Sources
-from offmodel.evals.graders import grade
+from offmodel.evals.graders import Grade, grade
 from offmodel.evals.measures import Completion, Measure, read_card, read_items
 from offmodel.evals.scores import judge
 from offmodel.evals.suites.catalogue import CapabilityTask, named, task_names
+from offmodel.evals.suites.choice import LETTER, TAGGED
 from offmodel.evals.suites.known import SUITES
 from offmodel.evals.suites.sources import DATA_FOLDER
 from offmodel.store.recipe import Payload
@@ -58,10 +59,11 @@ def test_the_published_answer_is_right_and_another_wrong(name, items_of):
     found = task(name)
     items, facts, card = items_of(found.items)
     assert facts == card
-    assert (card["suite"], card["version"], card["items"]) == (name, 1, len(items))
+    assert (card["suite"], card["version"], card["items"]) == (name, SUITES[name].version, len(items))
     assert "{question}" in card["prompt"]
     for item in items:
-        assert grade(found.grader, RIGHT[name] % item.target, item.target).score == 1.0
+        right = item.target.split(" of ")[0]
+        assert grade(found.grader, RIGHT[name] % right, item.target).score == 1.0
         assert grade(found.grader, RIGHT[name] % "J77", item.target).score == 0.0
         assert "{question}" not in item.messages[-1].content
 
@@ -77,8 +79,32 @@ def test_what_stands_in_the_items(items_of):
     assert any(i.messages[-1].content.startswith("All lengths are positive.") for i in numbers)
     assert {i.difficulty for i in items_of(task("gsm8k").items)[0]} == {2}
     choices = items_of(task("mmlu").items)[0]
-    assert any("\n\nA) 3\nB) 8\nC) 5\nD) 7" in i.messages[-1].content and i.target == "B" for i in choices)
+    assert any("\n\nA) 3\nB) 8\nC) 5\nD) 7" in i.messages[-1].content and i.target == "B of ABCD" for i in choices)
     assert task("mmlu").chance == 0.25
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "among_ten"),
+    [
+        ("Answer: I think it is B", "", "I"),
+        ("The answer is B.\nAnswer: I am sure of it.", "B", "I"),
+        ("Answer: J\n\\boxed{B}", "B", "J"),
+        ("B) eight\nI. Nothing else.", "B", "I"),
+        ("ANSWER: E", "", "E"),
+        ("ANSWER: B", "B", "B"),
+        ("b", "B", "B"),
+        ("ab", "", ""),
+    ],
+)
+def test_only_letters_that_an_item_has_are_read(text, found, among_ten):
+    for target, read in (("B of ABCD", found), ("B", among_ten)):
+        assert grade(LETTER, text, target) == Grade(float(read == "B"), read)
+
+
+def test_only_letters_that_an_item_has_are_read_between_tags():
+    text = "<answer>B</answer> <answer>I</answer>"
+    assert grade(TAGGED, text, "B of ABCD").answer == "B"
+    assert grade(TAGGED, text, "B").answer == "I"
 
 
 def test_dev_items_and_reported_items_are_disjoint(items_of):
@@ -91,6 +117,49 @@ def test_dev_items_and_reported_items_are_disjoint(items_of):
     assert dev.isdisjoint(rest)
     fresh = task("fresh_math", n=12, dev_n=5)
     assert (fresh.items.each, fresh.items.split, fresh.dev_items.each, fresh.dev_items.split) == (3, "test", 1, "dev")
+
+
+@pytest.fixture
+def problems(tmp_path) -> Path:
+    """Forty problems, of which every other one has a whole number as its answer."""
+    rows = read_rows(FIXTURES / "math500.jsonl")[:2]  # "42" and a fraction
+    made = [{**rows[k % 2], "problem": f"Problem {k}?", "unique_id": f"test/{k}"} for k in range(40)]
+    (tmp_path / "own.jsonl").write_text("\n".join(json.dumps(r) for r in made))
+    return tmp_path / "own.jsonl"
+
+
+def test_dev_items_are_no_reported_items_of_a_task_named_later(problems):
+    def sides(t: CapabilityTask) -> tuple[set[str], set[str]]:
+        return {q.id for q in t.dev_questions}, {q.id for q in t.questions}
+
+    whole, integers = f"math500={problems}", f"math500_integers={problems}"
+    first, later = named(f"{whole},{integers}", sources=Sources(), n=8, dev_n=12)
+    (dev, reported), (later_dev, later_reported) = sides(first), sides(later)
+    assert [len(x) for x in (dev, reported, later_dev, later_reported)] == [12, 8, 12, 8]
+    assert dev.isdisjoint(reported | later_reported)
+    # The same rows come first in both.
+    assert {x for x in dev if int(x.split("/")[1]) % 2 == 0} <= later_dev
+    with pytest.raises(DataError, match=r"reported items of 'math500' .*; name 'math500' before 'math500_integers'"):
+        named(f"{integers},{whole}", sources=Sources(), n=8, dev_n=12)
+    named(f"{integers},{whole}", sources=Sources(), n=20, dev_n=0)
+
+
+def test_the_rows_of_a_task_without_a_subset_are_those_they_always_were(items_of):
+    assert [i.id for i in items_of(task("gsm8k").items)[0]] == [f"row-{k}" for k in (3, 5, 1, 4, 6, 2)]
+
+
+def test_questions_are_those_of_the_items(items_of):
+    for name in RIGHT:
+        found = task(name, n=1, dev_n=1)
+        for recipe, questions in ((found.items, found.questions), (found.dev_items, found.dev_questions)):
+            items, _, _ = items_of(recipe)
+            assert [(q.id, q.wordings[-1]) for q in questions] == [(i.id, i.messages[-1].content) for i in items]
+    assert len(task("mmlu", n=1).questions[0].wordings) == 3
+    fresh = task("fresh_math", n=5, dev_n=5)
+    assert [len(x) for x in (fresh.questions, fresh.dev_questions)] == [5, 5]
+    assert fresh.questions[0].wordings[1].startswith(fresh.questions[0].wordings[0])
+    pocket = task("pocket_math", n=3, dev_n=2)
+    assert [len(x) for x in (pocket.questions, pocket.dev_questions)] == [3, 2]
 
 
 def test_several_names_and_a_file_of_ones_own(tmp_path):
@@ -164,6 +233,44 @@ def test_a_row_of_ifeval_has_all_published_rates(items_of):
     assert (loose["score"], loose["strict"], loose["loose"], loose["loose_share"]) == (0.0, 0.0, 1.0, 1.0)
     assert row("")["loose_share"] == 0.0
     assert "not punctuation:no_comma" in half["answer"]
+
+
+def own(folder: Path, name: str, column: str, value: object, line: int = 1) -> str:
+    """`NAME=FILE` of the fixture's rows with one value changed."""
+    rows = read_rows(FIXTURES / f"{name}.jsonl")
+    rows[line - 1][column] = value
+    (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
+    return f"{name}={folder / f'{name}.jsonl'}"
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "text"),
+    [
+        ("gsm8k", "answer", "I do not know.", "Line 2 of the file has no number in its 'answer'"),
+        ("gsm8k", "answer", "3 + 4 = 7\n#### seven", "Line 2 of the file has no number in its 'answer'"),
+        ("math500", "level", "hard", "Line 2 of the file has no 'level' such as 3"),
+        ("math500", "level", None, "Line 2 of the file has no 'level' such as 3"),
+        ("ifeval", "kwargs", ["{"], "Line 2 of IFEval has 'kwargs' that are a text but no JSON"),
+        ("ifeval", "kwargs", "{", "Line 2 of IFEval has 'kwargs' that are a text but no JSON"),
+        ("ifeval", "kwargs", [[1]], "Line 2 of IFEval has 'kwargs' that are no JSON objects"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line_before_any_work(tmp_path, name, column, value, text):
+    with pytest.raises(DataError, match=text):
+        named(own(tmp_path, name, column, value, line=2), sources=Sources(), n=None, dev_n=0)
+
+
+@pytest.mark.parametrize(("level", "difficulty"), [("Level 5", 5), ("3", 3), (4, 4), ("Level ?", 0)])
+def test_levels_as_math_writes_them(level, difficulty):
+    row = {**read_rows(FIXTURES / "math500.jsonl")[0], "level": level}
+    assert SUITES["math500"].convert(1, row, "{question}").difficulty == difficulty
+
+
+def test_kwargs_of_ifeval_may_be_json_in_a_text():
+    for row in read_rows(FIXTURES / "ifeval.jsonl"):
+        plain = SUITES["ifeval"].convert(1, row, "{question}")
+        for told in (json.dumps(row["kwargs"]), [json.dumps(x) for x in row["kwargs"]]):
+            assert SUITES["ifeval"].convert(1, {**row, "kwargs": told}, "{question}") == plain
 
 
 def test_ifeval_says_what_is_missing(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from offmodel.evals.log_rows import rows_of_log
 from offmodel.evals.measures import Measure, read_items
 from offmodel.evals.scores import Scores
 from offmodel.evals.suites.catalogue import named
+from offmodel.evals.suites.known import find_suite
 from offmodel.evals.suites.sources import DATA_FOLDER
 from offmodel.models import LocalModel
 from offmodel.store.recipe import Payload
@@ -52,7 +53,7 @@ def test_inspect_finds_the_benchmarks_and_their_logs_say_version_and_prompt(tmp_
         assert len(rows_of_log(Path(log.location), measure=name, style="none")) == len(log.samples) > 0
         header = read_eval_log(log.location, header_only=True).eval
         generated = name == "fresh_levels"
-        assert header.task_version == (VERSION if generated else 1)
+        assert header.task_version == (VERSION if generated else find_suite(header.metadata["suite"]).version)
         assert "{question}" in header.metadata["prompt"]
         assert ("generated: levels 1, 2, 3, 4, 5" if generated else "@") in header.metadata["dataset"]
 

@@ -1,17 +1,18 @@
 """Capability tasks by the names that a user types: "gsm8k", "math500=FILE", "fresh_math".
 
 Everything that can be wrong with a task (its name, its data, its package) is found here, before any model is loaded.
-This module refuses to know models. Invariant: what `named` returns can be asked; dev items and reported items of a
-task are disjoint.
+This module refuses to know models. Invariant: what `named` returns can be asked; no dev item of a task is a reported
+item of the same task or of one that is named after it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from offmodel.core.errors import DataError, UnknownName
 from offmodel.data import Sources
-from offmodel.evals.fresh_levels import LEVELS, FreshLevels
+from offmodel.evals.fresh_levels import LEVELS, FreshLevels, level_items
 from offmodel.evals.items import STEP_BY_STEP, PocketMathItems
 from offmodel.evals.suites.items import SuiteItems, choose
 from offmodel.evals.suites.known import SUITES, Suite
@@ -24,6 +25,21 @@ GENERATED = {
 }
 ORDER_SEED = 1
 _GENERATED_ITEMS = 500
+_ASKING = ("question", "problem", "prompt")
+"""Columns that hold a question; every dataset of `known` has one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An item's question, for whoever must know whether something else holds it too.
+
+    Attributes:
+        id: the item's.
+        wordings: the question alone, with its choices, and as it is asked; equal ones once.
+    """
+
+    id: str
+    wordings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +50,7 @@ class CapabilityTask:
         name: as typed, without the file.
         items: the reported items.
         dev_items: items for decisions, disjoint from the reported ones; None if none were asked for.
+        questions, dev_questions: what stands in the reported items, and in those for decisions.
         grader: marks the answers.
         max_new_tokens: longest answer.
         chance: accuracy of guessing.
@@ -44,6 +61,8 @@ class CapabilityTask:
     name: str
     items: Recipe
     dev_items: Recipe | None
+    questions: tuple[Question, ...]
+    dev_questions: tuple[Question, ...]
     grader: str
     max_new_tokens: int
     chance: float
@@ -63,11 +82,13 @@ def named(names: str | Sequence[str], *, sources: Sources, n: int | None, dev_n:
         names: "gsm8k,math500", or a list of such names; `NAME=FILE` takes the rows from a JSONL file.
         sources: takes note of local files.
         n: reported items of each task; None takes all that there are (500 of a generated task).
-        dev_n: dev items of each task, taken before the reported ones; 0 for none.
+        dev_n: dev items of each task, taken before the reported ones; 0 for none. Those of a later task may be
+            reported items of an earlier one, so decide by the first task's.
 
     Raises:
         UnknownName: there is no such task; the message names the nearest.
-        DataError: no task is named, one is named twice, its data are missing, or too few for what is asked.
+        DataError: no task is named, one is named twice, its data are missing, or too few for what is asked; or dev
+            items of a task are reported items of a later one.
     """
     wanted = [x.strip() for x in (names.split(",") if isinstance(names, str) else names) if x.strip()]
     if not wanted:
@@ -78,7 +99,20 @@ def named(names: str | Sequence[str], *, sources: Sources, n: int | None, dev_n:
     twice = [t.name for k, t in enumerate(found) if t.name in {x.name for x in found[:k]}]
     if twice:
         raise DataError(f"The task '{twice[0]}' is named twice; name it once.")
+    for k, task in enumerate(found):
+        for later in found[k + 1 :]:
+            _refuse_shared(task, later)
     return tuple(found)
+
+
+def _refuse_shared(task: CapabilityTask, later: CapabilityTask) -> None:
+    reported = set(later.questions)
+    shared = [q.id for q in task.dev_questions if q in reported]
+    if shared:
+        raise DataError(
+            f"{len(shared)} dev items of the task '{task.name}' are reported items of '{later.name}' (the first: "
+            f"'{shared[0]}'); name '{later.name}' before '{task.name}', or leave one of them out."
+        )
 
 
 def _task(text: str, sources: Sources, n: int | None, dev_n: int) -> CapabilityTask:
@@ -97,20 +131,29 @@ def _task(text: str, sources: Sources, n: int | None, dev_n: int) -> CapabilityT
     suite = SUITES[name]
     source, rows = source_of(suite.dataset, sources, path=Path(file).expanduser() if file else None)
     numbered = list(enumerate(rows, start=1))
-    for number, row in choose(numbered, suite, order_seed=ORDER_SEED, first=0, n=None if n is None else dev_n + n):
-        suite.convert(number, row, suite.prompt)
+    chosen = choose(numbered, suite, order_seed=ORDER_SEED, first=0, n=None if n is None else dev_n + n)
+    questions = tuple(_question(suite, number, row) for number, row in chosen)
     if suite.check:
         suite.check(rows)
     return CapabilityTask(
         name=name,
         items=suite_items(suite, source, first=dev_n, n=n),
         dev_items=suite_items(suite, source, first=0, n=dev_n) if dev_n else None,
+        questions=questions[dev_n:],
+        dev_questions=questions[:dev_n],
         grader=suite.grader,
         max_new_tokens=suite.max_new_tokens,
         chance=suite.chance,
         style=suite.style,
         summary=suite.summary,
     )
+
+
+def _question(suite: Suite, number: int, row: dict[str, Any]) -> Question:
+    """What a row asks; raises `DataError` if it cannot be an item."""
+    asked, bare = (suite.convert(number, row, prompt) for prompt in (suite.prompt, "{question}"))
+    alone = next(str(row[c]).strip() for c in _ASKING if c in row)
+    return Question(asked.id, tuple(dict.fromkeys((alone, *(i.messages[-1].content for i in (bare, asked))))))
 
 
 def suite_items(suite: Suite, source: Recipe, *, first: int, n: int | None) -> SuiteItems:
@@ -129,14 +172,22 @@ def suite_items(suite: Suite, source: Recipe, *, first: int, n: int | None) -> S
 def _fresh(n: int | None, dev_n: int) -> CapabilityTask:
     """Equal numbers of each level; a count that five does not divide is rounded up."""
 
-    def levels(split: str, count: int) -> Recipe:
+    def levels(split: str, count: int) -> FreshLevels:
         each = -(-count // len(LEVELS))
         return FreshLevels(levels=LEVELS, each=each, seed=1, split=split, instruction=STEP_BY_STEP)
 
+    def questions(r: FreshLevels) -> tuple[Question, ...]:
+        items = level_items(levels=r.levels, each=r.each, seed=r.seed, split=r.split, instruction=r.instruction)
+        asked = ((i.id, i.messages[-1].content) for i in items)
+        return tuple(Question(name, (text.removesuffix(r.instruction).strip(), text)) for name, text in asked)
+
+    items, dev_items = levels("test", n or _GENERATED_ITEMS), levels("dev", dev_n) if dev_n else None
     return CapabilityTask(
         name="fresh_math",
-        items=levels("test", n or _GENERATED_ITEMS),
-        dev_items=levels("dev", dev_n) if dev_n else None,
+        items=items,
+        dev_items=dev_items,
+        questions=questions(items),
+        dev_questions=questions(dev_items) if dev_items else (),
         grader="integer",
         max_new_tokens=512,
         chance=0.0,
@@ -146,10 +197,19 @@ def _fresh(n: int | None, dev_n: int) -> CapabilityTask:
 
 
 def _pocket(n: int | None, dev_n: int) -> CapabilityTask:
+    from offmodel.pocket.world import math_items
+
+    def questions(split: Literal["dev", "eval"], count: int) -> tuple[Question, ...]:
+        rows = math_items(n=count, seed=0, split=split)
+        return tuple(Question(r["id"], (r["messages"][-1]["content"],)) for r in rows)
+
+    count = n or _GENERATED_ITEMS
     return CapabilityTask(
         name="pocket_math",
-        items=PocketMathItems(split="eval", n=n or _GENERATED_ITEMS, seed=0),
+        items=PocketMathItems(split="eval", n=count, seed=0),
         dev_items=PocketMathItems(split="dev", n=dev_n, seed=0) if dev_n else None,
+        questions=questions("eval", count),
+        dev_questions=questions("dev", dev_n) if dev_n else (),
         grader="integer",
         max_new_tokens=96,
         chance=0.0,

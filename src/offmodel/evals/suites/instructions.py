@@ -25,12 +25,15 @@ NEED_SENTENCES = ("length_constraints:number_sentences", "change_case:capital_wo
 
 
 def ifeval_row(number: int, row: dict[str, Any], prompt: str) -> Item:
-    """A row of IFEval: "key", "prompt", "instruction_id_list", "kwargs"; difficulty = number of instructions."""
-    kinds, arguments = row["instruction_id_list"], row["kwargs"]
+    """A row of IFEval: "key", "prompt", "instruction_id_list", "kwargs"; difficulty = number of instructions.
+
+    The list of kwargs, or each of them, may be written as a text that holds JSON.
+    """
+    kinds, arguments = row["instruction_id_list"], _parsed(row["kwargs"], number)
     if not isinstance(kinds, list) or not isinstance(arguments, list) or len(kinds) != len(arguments) or not kinds:
         raise DataError(f"Line {number} of IFEval has no 'instruction_id_list' with as many 'kwargs'; mend the line.")
     question = text_of(row, "prompt", number)
-    given = [{k: v for k, v in (a or {}).items() if v is not None} for a in arguments]
+    given = [_arguments(a, number) for a in arguments]
     return Item(
         id=str(row.get("key", f"row-{number}")),
         messages=user(prompt.replace("{question}", question)),
@@ -38,6 +41,23 @@ def ifeval_row(number: int, row: dict[str, Any], prompt: str) -> Item:
         difficulty=len(kinds),
         topic=str(kinds[0]).split(":")[0],
     )
+
+
+def _parsed(given: Any, number: int) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except json.JSONDecodeError:
+        raise DataError(f"Line {number} of IFEval has 'kwargs' that are a text but no JSON; mend the line.") from None
+
+
+def _arguments(given: Any, number: int) -> dict[str, Any]:
+    """The arguments of one instruction, without those that are not given."""
+    found = _parsed(given, number) or {}
+    if not isinstance(found, dict):
+        raise DataError(f"Line {number} of IFEval has 'kwargs' that are no JSON objects; mend the line.")
+    return {k: v for k, v in found.items() if v is not None}
 
 
 def check_rules(rows: list[dict[str, Any]]) -> None:

@@ -71,12 +71,16 @@ def choose(
 ) -> list[tuple[int, dict[str, Any]]]:
     """The rows of a slice, in their order.
 
+    All rows are put in order before the subset is taken, so that the first rows of a dataset, which are for decisions,
+    come first in each of its subsets too.
+
     Raises:
         DataError: there are not so many rows, or none.
     """
-    kept = [(k, row) for k, row in numbered if suite.subset is None or suite.subset(row)]
+    order = list(numbered)
     if order_seed is not None:
-        Random(f"{suite.dataset.name}/{order_seed}").shuffle(kept)
+        Random(f"{suite.dataset.name}/{order_seed}").shuffle(order)
+    kept = [(k, row) for k, row in order if suite.subset is None or suite.subset(row)]
     last = len(kept) if n is None else first + n
     if last > len(kept) or first >= last:
         raise DataError(

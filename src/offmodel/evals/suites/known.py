@@ -142,7 +142,7 @@ SUITES = {
         ),
         Suite(
             name="math500_integers",
-            version=1,
+            version=2,  # 2: the subset is taken after the order
             summary="the problems of MATH-500 whose answer is a whole number",
             dataset=_MATH500,
             convert=mathematics.math500_row,
@@ -153,7 +153,7 @@ SUITES = {
         ),
         Suite(
             name="olympiads",
-            version=1,
+            version=2,  # 2: the subset is taken after the order
             summary="olympiad problems with one exact number as the answer; compared by math-verify",
             dataset=_OLYMPIADS,
             convert=mathematics.olympiad_row,
@@ -164,7 +164,7 @@ SUITES = {
         ),
         Suite(
             name="mmlu",
-            version=1,
+            version=2,  # 2: only letters that the item has are read
             summary="four choices in 57 subjects; the letter on the line 'ANSWER: X'",
             dataset=_MMLU,
             convert=choice.mmlu_row,
@@ -175,7 +175,7 @@ SUITES = {
         ),
         Suite(
             name="mmlu_tags",
-            version=1,
+            version=2,  # 2: only letters that the item has are read
             summary="the same with the letter between tags, <answer>X</answer>",
             dataset=_MMLU,
             convert=choice.mmlu_row,

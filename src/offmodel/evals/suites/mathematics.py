@@ -9,15 +9,19 @@ from typing import Any
 
 from offmodel.core.chat import user
 from offmodel.core.errors import DataError
+from offmodel.evals.graders import last_number
 from offmodel.evals.items import gsm8k_item
 from offmodel.evals.measures import Item
 
+_LEVEL = re.compile(r"(?:Level )?(\d+|\?)")
 _INTEGER = re.compile(r"-?\d{1,3}(?:(?:,|,\\!|\{,\})?\d{3})*|-?\d+")
 
 
 def gsm8k_row(number: int, row: dict[str, Any], prompt: str) -> Item:
     """A row of GSM8K: "question", and "answer" that ends in "#### number"; difficulty = its lines of calculation."""
     item = gsm8k_item(number, row, "")
+    if last_number(item.target) is None:
+        raise DataError(f"Line {number} of the file has no number in its 'answer'; mend or remove the line.")
     return Item(
         id=item.id,
         messages=asked(prompt, item.messages[-1].content),
@@ -28,12 +32,18 @@ def gsm8k_row(number: int, row: dict[str, Any], prompt: str) -> Item:
 
 
 def math500_row(number: int, row: dict[str, Any], prompt: str) -> Item:
-    """A row of MATH-500: "problem", "answer", "level" 1 to 5 (the difficulty), "subject", "unique_id"."""
+    """A row of MATH-500: "problem", "answer", "level" (the difficulty), "subject", "unique_id".
+
+    A level is 1 to 5, or "Level 1" to "Level 5" as MATH itself writes it; its "Level ?" is unknown.
+    """
+    level = _LEVEL.fullmatch(str(row["level"]).strip())
+    if level is None:
+        raise DataError(f"Line {number} of the file has no 'level' such as 3 or 'Level 3'; mend or remove the line.")
     return Item(
         id=str(row.get("unique_id") or f"row-{number}"),
         messages=asked(prompt, text_of(row, "problem", number)),
         target=text_of(row, "answer", number),
-        difficulty=int(row["level"]),
+        difficulty=0 if level[1] == "?" else int(level[1]),
         topic=str(row["subject"]),
     )
 
