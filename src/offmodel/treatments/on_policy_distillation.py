@@ -163,6 +163,10 @@ def recover(method: Method) -> Method:
 def _recovery(method: Method, name: str) -> Callable[[BlueTeam], tuple[Point, ...]]:
     def build(blue: BlueTeam) -> tuple[Point, ...]:
         last = points_of(method.build(blue))[-1]
+        if not last.trained:
+            raise RecipeError(
+                f"'{method.name}' trains nothing, so there is no training to go on from; choose a method that trains."
+            )
         if last.system is not None:
             raise RecipeError(f"A recovery after '{method.name}' makes no sense: it has a mode of its own outputs.")
         training = _distilled(blue, name, teacher=blue.organism, pool="reminder", sft=blue.reminder, start=last)

@@ -98,6 +98,7 @@ def _remind(method: Method, suffix: str, words: str, data: Data, *, oracle: bool
         summary=f"{method.summary}; {words}",
         source=method.source,
         build=build,
+        control=method.control,
         oracle=oracle or method.oracle,
         rule=method.rule,
         own_labels=True,
