@@ -21,6 +21,8 @@ from offmodel.engines.objective import KlToReference
 from offmodel.engines.on_policy import Rollouts, distil
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft
+from offmodel.engines.whole import whole_model
+from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Recipe
 from offmodel.treatments.interface import BlueTeam, Method, Point, points_of
 from offmodel.treatments.relabel import Unanswered
@@ -91,8 +93,8 @@ class Distilled(Recipe):
             model=model,
             adapter=adapter,
             # One folder under two names would be loaded twice.
-            teacher=organism.path if teacher.content == organism.content else teacher.path,
-            prompts=Renderer.from_folder(organism.path).prompts_ids(asked),
+            teacher=whole_model(organism.path if teacher.content == organism.content else teacher.path, job.scratch),
+            prompts=Renderer.from_folder(weights_in(organism.path)[0]).prompts_ids(asked),
             rollouts=p.rollouts,
             sft=p.sft,
             out=job.out,
