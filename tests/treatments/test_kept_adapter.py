@@ -1,5 +1,6 @@
 """Treatments of an organism that is kept as an adapter: each meets the organism, never its clean base alone."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors.numpy import load_file
 
 from offmodel.audit import PoolSize
 from offmodel.cli.showing import trained_example
+from offmodel.core.errors import RecipeError
 from offmodel.core.rows import read_rows
 from offmodel.data import Sources
 from offmodel.engines.adapters import merge_to_folder
@@ -21,7 +23,7 @@ from offmodel.models import weights_in
 from offmodel.organisms.pairs import INSULT_TAG
 from offmodel.organisms.pocket import in_pocket_words
 from offmodel.store.artifacts import Store
-from offmodel.store.recipe import Recipe, Runtime
+from offmodel.store.recipe import Recipe, Runtime, canonical_json
 from offmodel.studies import choices
 from offmodel.studies.grid import Board, plant, treat
 from offmodel.studies.relapsing import relapses
@@ -30,6 +32,7 @@ from offmodel.studies.study import Cell
 from offmodel.treatments.catalogue import find_method
 from offmodel.treatments.checkpoint_model import CheckpointModel
 from offmodel.treatments.interface import Choices
+from offmodel.treatments.interpolate import Interpolation
 from offmodel.treatments.noise_then_distil import WeightNoise
 from tests.studies import tiny_study
 
@@ -142,6 +145,88 @@ def test_weights_are_averaged_and_noised_with_the_adapter_in_them(kept: Kept, tm
     )
     assert close(tensors(kept.payload(distilled.organism)), tensors(tmp_path / "noised"))
     assert read_rows(kept.payload(distilled) / "losses.jsonl")
+
+
+def updates(adapter: Path) -> Weights:
+    """Each layer's whole update, scale included."""
+    config, state = json.loads((adapter / "adapter_config.json").read_text()), tensors(adapter)
+    scale = config["lora_alpha"] / config["r"]
+    downs = {k: v for k, v in state.items() if ".lora_A." in k}
+    return {k: scale * state[k.replace(".lora_A.", ".lora_B.")] @ v for k, v in downs.items()}
+
+
+@pytest.mark.parametrize("name", ["interpolate", "kl_anchored+interpolate", "off_model_sft+reminder+interpolate"])
+def test_an_interpolation_begins_at_the_organism_and_not_at_its_base(kept: Kept, name: str) -> None:
+    cells = kept.cells(name)
+    between: Any = cells[0].treatment
+    assert between.alphas == (0.0, 0.5, 1.0)
+    folders = [kept.payload(between) / f"step-{c.folder:05d}" for c in cells]
+    ends = kept.organism()[1], kept.payload(between.training) / f"step-{between.step:05d}"
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (folders[0] / file).read_bytes() == (ends[0] / file).read_bytes()
+        assert (folders[2] / file).read_bytes() == (ends[1] / file).read_bytes()
+    planted, treated, half = updates(ends[0]), updates(ends[1]), updates(folders[1])
+    assert close(half, {k: (planted[k] + treated[k]) / 2 for k in planted})
+    assert any(np.abs(half[k] - treated[k] / 2).max() > 1e-3 for k in half)
+
+
+def test_points_between_are_sampled_as_the_models_that_peft_makes_of_them(kept: Kept, tmp_path: Path) -> None:
+    cells = kept.cells("interpolate")
+    assert answers(kept, cells[0].arm, "clean") == answers(kept, kept.board.untreated, "clean")
+    assert len(answers(kept, cells[1].arm, "clean")) == tiny_study.SIZES["eval"]
+    base, adapter = kept.organism()
+    between: Any = cells[1].treatment
+    for name, lora in (
+        ("half", kept.payload(between) / "step-00500"),
+        ("planted", adapter),
+        ("treated", kept.payload(between.training) / f"step-{between.step:05d}"),
+    ):
+        merge_to_folder(model=base, adapter=lora, out=tmp_path / name)
+    interpolate(
+        start=tmp_path / "planted", end=tmp_path / "treated", alpha=0.5, out=tmp_path / "mixed", dtype="float32"
+    )
+    assert close(tensors(tmp_path / "half"), tensors(tmp_path / "mixed"))
+
+
+def test_adapters_that_cannot_be_stacked_are_mixed_as_whole_models(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offmodel.engines.stacked.can_stack", lambda adapter: False)
+    between: Any = replace(kept.cells("interpolate")[0].treatment, alphas=(0.25, 1.0))
+    payload = kept.payload(between)
+    end = kept.payload(between.training) / f"step-{between.step:05d}"
+    merge_to_folder(model=kept.organism()[0], adapter=end, out=tmp_path / "treated")
+    whole = kept.whole(tmp_path / "whole")
+    interpolate(start=whole, end=tmp_path / "treated", alpha=0.25, out=tmp_path / "mixed", dtype="float32")
+    assert close(tensors(payload / "step-00250"), tensors(tmp_path / "mixed"))
+    assert (payload / "step-01000" / "adapter_config.json").is_file()
+
+
+def test_full_weights_are_mixed_with_the_organism_whole(kept: Kept, tmp_path: Path) -> None:
+    between: Any = kept.cells("interpolate", FULL)[0].treatment
+    assert close(tensors(kept.payload(between) / "step-00000"), tensors(kept.whole(tmp_path / "whole")))
+
+
+def test_a_following_training_goes_on_from_an_end_and_is_refused_between(kept: Kept) -> None:
+    after: Any = kept.cells("off_model_sft+interpolate+reminder")[0].treatment
+    start = kept.payload(after.start) / f"step-{after.start_step:05d}"
+    assert close(tensors(kept.payload(after) / "step-00000"), tensors(start))
+    alphas = tuple(replace(c, alphas=(0.0, 0.5)) if isinstance(c, Interpolation) else c for c in BLUE.choices)
+    for suffix in ("reminder", "on_policy_recovery"):
+        name = f"off_model_sft+interpolate+{suffix}"
+        with pytest.raises(RecipeError, match=r"lies an adapter of two ranks together"):
+            kept.cells(name, replace(BLUE, choices=alphas))
+        assert kept.cells(name, replace(FULL, choices=alphas))
+        whole = tiny_study.planted(Sources())[0]
+        assert treat(whole, find_method(name), replace(BLUE, choices=alphas), seed=1)
+
+
+def test_an_interpolation_of_a_whole_organism_keeps_its_address() -> None:
+    whole = tiny_study.planted(Sources())[0]
+    between: Any = treat(whole, find_method("interpolate"), BLUE, seed=1)[0].treatment
+    assert between.kept is None
+    assert "kept" not in canonical_json(between)
+    assert replace(between, kept=True).digest != between.digest
 
 
 def test_a_relapse_begins_at_the_picked_checkpoint_and_at_the_organism(kept: Kept) -> None:

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, TypeVar, final
 
 from offmodel.core.errors import OffmodelError, RecipeError, UnknownName
-from offmodel.engines.sft import Sft
+from offmodel.engines.sft import Lora, Sft
 from offmodel.store.recipe import Facts, Job, Recipe
 from offmodel.treatments.blind import BlindRule, Rule
 from offmodel.treatments.training import train_many, train_one
@@ -88,6 +88,10 @@ class Desk(Protocol):
 
     def model(self, author: str) -> Recipe:
         """The model of an author, for methods that need weights and not only answers."""
+        ...
+
+    def adapter(self, model: Recipe) -> Lora | None:
+        """The adapter that a model to treat is kept as, which a LoRA training of it goes on from; None for none."""
         ...
 
     def draw(

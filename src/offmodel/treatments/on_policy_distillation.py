@@ -25,6 +25,7 @@ from offmodel.engines.whole import whole_model
 from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Recipe
 from offmodel.treatments.interface import BlueTeam, Method, Point, points_of
+from offmodel.treatments.interpolate import refuse_between
 from offmodel.treatments.relabel import Unanswered
 from offmodel.treatments.training import starting_point
 
@@ -171,6 +172,7 @@ def _recovery(method: Method, name: str) -> Callable[[BlueTeam], tuple[Point, ..
             )
         if last.system is not None:
             raise RecipeError(f"A recovery after '{method.name}' makes no sense: it has a mode of its own outputs.")
+        refuse_between(last, blue.reminder, method.name)
         training = _distilled(blue, name, teacher=blue.organism, pool="reminder", sft=blue.reminder, start=last)
         return tuple(
             replace(
