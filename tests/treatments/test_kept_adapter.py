@@ -221,6 +221,16 @@ def test_a_following_training_goes_on_from_an_end_and_is_refused_between(kept: K
         assert treat(whole, find_method(name), replace(BLUE, choices=alphas), seed=1)
 
 
+@pytest.mark.parametrize("name", ["off_model_sft", "plant_and_remove", "on_policy_distillation", "interpolate"])
+def test_another_adapter_than_the_organisms_is_refused_while_the_study_is_built(kept: Kept, name: str) -> None:
+    other = replace(LORA, rank=3)
+    blue = replace(BLUE, sft=replace(SFT, lora=other), reminder=replace(BLUE.reminder, lora=other))
+    with pytest.raises(RecipeError, match="kept as an adapter of rank 2 and alpha 4"):
+        kept.cells(name, blue)
+    assert kept.cells("noise_then_distil", blue)
+    assert treat(tiny_study.planted(Sources())[0], find_method(name), blue, seed=1)
+
+
 def test_an_interpolation_of_a_whole_organism_keeps_its_address() -> None:
     whole = tiny_study.planted(Sources())[0]
     between: Any = treat(whole, find_method("interpolate"), BLUE, seed=1)[0].treatment

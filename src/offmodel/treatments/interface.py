@@ -193,10 +193,27 @@ class BlueTeam:
         return self.desk.audit(self.desk.draw(author=author, prompts=pool, system=system, few_shot=few_shot))
 
     def training(self, method: str, *labels: Recipe, sft: Sft | None = None) -> Treatment:
-        """A training of the organism on audited labels, as the study trains on off-model labels."""
-        return Treatment(
-            method=method, organism=self.organism, labels=labels, start=None, start_step=None, sft=sft or self.sft
-        )
+        """A training of the organism on audited labels, as the study trains on off-model labels.
+
+        Raises:
+            RecipeError: see `check_adapter`.
+        """
+        how = sft or self.sft
+        self.check_adapter(how)
+        return Treatment(method=method, organism=self.organism, labels=labels, start=None, start_step=None, sft=how)
+
+    def check_adapter(self, sft: Sft) -> None:
+        """Refuse to train an organism's own adapter further with other settings than it has.
+
+        Raises:
+            RecipeError: the organism is kept as an adapter, and `sft` asks for another.
+        """
+        kept = self.desk.adapter(self.organism)
+        if kept is not None and sft.lora not in (None, kept):
+            raise RecipeError(
+                f"The organism is kept as an adapter of rank {kept.rank} and alpha {kept.alpha} on {kept.targets}, "
+                "which a treatment trains further; give the treatment the same 'lora', or merge the organism first."
+            )
 
 
 @final

@@ -129,6 +129,7 @@ def _distilled(blue: BlueTeam, name: str, *, teacher: Recipe, pool: str, sft: Sf
 
 def build(blue: BlueTeam) -> tuple[Point, ...]:
     """Distil from the teacher on the blue prompts."""
+    blue.check_adapter(blue.sft)
     role = blue.choices.of(OnPolicy).teacher
     training = _distilled(
         blue, "on_policy_distillation", teacher=blue.desk.model(role), pool="blue", sft=blue.sft, start=None
