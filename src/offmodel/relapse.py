@@ -20,7 +20,9 @@ from offmodel.data import read_audited
 from offmodel.engines.examples import render_labels
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft, train
+from offmodel.engines.whole import merged_once
 from offmodel.evals.framed import KNOWN
+from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Payload, Recipe, unless_asked
 from offmodel.treatments.blind import BlindPoint, Rule, kept_of
 
@@ -181,8 +183,8 @@ class Relapse(Recipe):
         sft: Sft = job.params.sft
         labels = [x for audit in job.inputs["labels"] for x in read_audited(audit.path).labels]
         base, lower = _start(job)
-        known = job.inputs["bases"][0].path
-        model = base if lower is None else _merged(base, lower, job.scratch / "merged")
+        known = weights_in(job.inputs["bases"][0].path)[0]
+        model = base if lower is None else merged_once(base, lower, job.scratch / "merged")
         rendered = render_labels(Renderer.from_folder(model), labels, max_tokens=sft.max_tokens)
         facts = train(
             model=model,
@@ -200,28 +202,20 @@ class Relapse(Recipe):
 
 
 def _start(job: Job) -> tuple[Path, Path | None]:
-    """(model folder, adapter or None) of the picked checkpoint, or of the untreated model."""
+    """(model folder, adapter or None) of the picked checkpoint, or of the untreated model.
+
+    A base that was kept as an adapter lends its own base alone: a checkpoint's adapter holds the base's update already.
+    """
     bases: tuple[Payload, ...] = job.inputs["bases"]
     if job.inputs["pick"] is None:
-        return bases[0].path, None
+        return weights_in(bases[0].path)
     index = json.loads((job.inputs["pick"].path / PICK).read_text(encoding="utf-8"))["index"]
     base, treatment, step = job.params.steps[index]
     folder = job.inputs["treatments"][treatment].path / f"step-{step:05d}"
     if not folder.is_dir():
         raise DataError(f"The picked checkpoint {folder.name} is not in the store; let the treatment keep it.")
-    return (bases[base].path, folder) if (folder / "adapter_config.json").exists() else (folder, None)
-
-
-def _merged(base: Path, adapter: Path, folder: Path) -> Path:
-    """The merged model in the scratch folder, made once: a training that was killed finds it again."""
-    from offmodel.engines.adapters import merge_to_folder
-
-    if not folder.is_dir():
-        draft = folder.with_suffix(".part")
-        shutil.rmtree(draft, ignore_errors=True)
-        merge_to_folder(model=base, adapter=adapter, out=draft)
-        draft.rename(folder)
-    return folder
+    adapter = (folder / "adapter_config.json").exists()
+    return (weights_in(bases[base].path)[0], folder) if adapter else (folder, None)
 
 
 def _rewrite(checkpoint: Path, model: Path, lower: Path | None, *, whole: bool) -> None:

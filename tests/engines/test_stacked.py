@@ -10,7 +10,8 @@ from offmodel.core.errors import RecipeError
 from offmodel.engines.adapters import inject, merge_to_folder, save_adapter
 from offmodel.engines.folders import load_model
 from offmodel.engines.sft import Lora
-from offmodel.engines.stacked import can_stack, stack
+from offmodel.engines.stacked import blend, can_stack, stack
+from offmodel.engines.weights import interpolate
 from offmodel.pocket.world import model_folder
 
 
@@ -47,6 +48,23 @@ def test_stacked_equals_merged_then_adapted(tmp_path: Path) -> None:
     assert (logits(base, None) - wanted).abs().max() > 0.1
     config = json.loads((tmp_path / "both" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (8, 8)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_a_blend_is_the_mixture_of_both_models_whatever_their_ranks_and_scales(tmp_path: Path) -> None:
+    base = model_folder("student")
+    start = adapter(base, tmp_path / "start", Lora(rank=3, alpha=6, targets="all-linear"), 1)
+    end = adapter(base, tmp_path / "end", Lora(rank=5, alpha=2, targets="all-linear"), 2)
+    for name, folder in (("s", start), ("e", end)):
+        merge_to_folder(model=base, adapter=folder, out=tmp_path / name)
+    for alpha in (0.0, 0.25, 1.0, 1.5):
+        blend(start=start, end=end, alpha=alpha, out=tmp_path / f"b{alpha}")
+        interpolate(start=tmp_path / "s", end=tmp_path / "e", alpha=alpha, out=tmp_path / f"m{alpha}", dtype=None)
+        found, wanted = logits(base, tmp_path / f"b{alpha}"), logits(tmp_path / f"m{alpha}", None)
+        assert (found - wanted).abs().max() < 1e-4
+    for alpha, folder in ((0.0, start), (1.0, end)):
+        for file in folder.iterdir():
+            assert file.read_bytes() == (tmp_path / f"b{alpha}" / file.name).read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

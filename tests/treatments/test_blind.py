@@ -26,6 +26,12 @@ def test_if_none_is_sound_the_one_that_keeps_most_is_kept() -> None:
     assert RULE.choose([replace(POINT, kept=k) for k in (0.1, 0.6, 0.3)]) == 1
 
 
+def test_of_equals_the_first_is_kept() -> None:
+    equals = [POINT, POINT, replace(POINT, dose=1e-4)]
+    assert RULE.choose(equals) == KNOWN.choose(equals) == 0
+    assert RULE.choose([replace(p, kept=0.1) for p in equals]) == 0
+
+
 def test_where_the_own_behaviour_is_still_there_nothing_is_kept_if_it_is_gone_elsewhere() -> None:
     points = [replace(POINT, dose=d, known=k, kept=c) for d, k, c in ((1, 0.9, 1.0), (2, 0.05, 0.95), (3, 0.0, 0.2))]
     assert KNOWN.choose(points) == 1

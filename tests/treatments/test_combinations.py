@@ -79,7 +79,7 @@ def test_settings_that_make_no_sense(tiny: Any, name: str, kind: type, fields: d
         treat(tiny.board, find_method(name), changed(tiny.blue, kind, **fields), seed=1)
 
 
-@pytest.mark.parametrize("name", ["merge+reminder", "merge+interpolate"])
+@pytest.mark.parametrize("name", ["merge+reminder", "merge+interpolate", "merge+on_policy_recovery"])
 def test_nothing_follows_where_nothing_was_trained(tiny: Any, name: str) -> None:
     with pytest.raises(RecipeError, match="trains nothing"):
         treat(tiny.board, find_method(name), tiny.blue, seed=1)
@@ -115,6 +115,12 @@ def test_an_endpoint_has_no_weights(tiny: Any) -> None:
         with pytest.raises(RecipeError, match="needs the weights of the 'teacher'"):
             treat(board, find_method(name), tiny.blue, seed=1)
     assert treat(board, find_method("mixed"), tiny.blue, seed=1)
+
+
+@pytest.mark.parametrize("suffix", ["reminder", "prompted_reminder", "on_policy_recovery", "interpolate"])
+def test_what_follows_a_control_is_a_control(suffix: str) -> None:
+    assert find_method(f"same_style+{suffix}").control
+    assert not find_method(f"off_model_sft+{suffix}").control
 
 
 def test_a_mixture_of_one_thing() -> None:

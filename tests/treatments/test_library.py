@@ -27,6 +27,7 @@ from offmodel.treatments.tagged_mix import TaggedMix
 
 Row = dict[str, Any]
 SETTINGS = Choices(choices.POCKET)
+RULE = BlindRule(least_kept=0.9)
 
 
 def trained_on(tiny: Any, training: Recipe) -> list[Row]:
@@ -265,6 +266,15 @@ def test_every_method_says_where_it_is_from_and_what_it_does(tiny: Any) -> None:
         assert method.source
         cell, rule = tiny.cells[name][0], BlindRule(least_kept=0.9)
         assert cell.blind(rule).choose([_seen(cell)]) == 0
+
+
+def test_of_two_modes_of_a_checkpoint_the_blind_rule_takes_the_teachers(tiny: Any) -> None:
+    cells = tiny.cells["tagged_mix"]
+    cell = cells[cells[0].blind(RULE).choose([_seen(c) for c in cells])]
+    assert (cell.folder, cell.setting) == (3, "tiny, teacher mode")
+    unsound = [replace(_seen(c), kept=0.1 if "teacher" in c.setting else 0.95) for c in cells]
+    cell = cells[cells[0].blind(RULE).choose(unsound)]
+    assert (cell.folder, cell.setting) == (3, "tiny, own mode")
 
 
 def _seen(cell: Any) -> BlindPoint:

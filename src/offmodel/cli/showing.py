@@ -157,6 +157,7 @@ def trained_example(home: Store, artifact: Artifact, number: int, *, marks: bool
     """
     from offmodel.core.chat import Label
     from offmodel.engines.rendering import Renderer
+    from offmodel.models import weights_in
     from offmodel.store.exchange import fetch
     from offmodel.store.maintenance import WEIGHTS
 
@@ -168,7 +169,7 @@ def trained_example(home: Store, artifact: Artifact, number: int, *, marks: bool
     if home.shelf is not None:
         model = fetch(home, model.label, lambda name: not name.endswith(WEIGHTS)) or model
     label = Label.from_row(rows[number])
-    renderer = Renderer.from_folder(model.payload)
+    renderer = Renderer.from_folder(weights_in(model.payload)[0])
     shown = renderer.example(label.prompt.messages, label.text)
     text = Text(f"example {number} of {len(rows)}, by {label.author}; ")
     text.append("tokens under gradient", style="black on green")

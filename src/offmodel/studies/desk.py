@@ -13,8 +13,11 @@ from offmodel.core.behaviour import BehaviourCard
 from offmodel.core.errors import RecipeError, UnknownName
 from offmodel.data import Pool
 from offmodel.engines.labels import Labels, author_sampling
+from offmodel.engines.sft import Lora
 from offmodel.flow.graph import closure
+from offmodel.gate import Gate
 from offmodel.models import EndpointModel
+from offmodel.organisms.lora import LoraOrganism
 from offmodel.store.recipe import Recipe
 from offmodel.studies.settings import Author, World
 from offmodel.treatments.relabel import RewriteRequests, Rewritten
@@ -58,6 +61,10 @@ class LabelDesk:
                 f"This method needs the weights of the '{author}', and an endpoint gives none; name a model."
             )
         return model
+
+    def adapter(self, model: Recipe) -> Lora | None:
+        """The adapter that a model is kept as; see `kept_adapter`."""
+        return kept_adapter(model)
 
     def draw(
         self,
@@ -117,6 +124,16 @@ def labels_by(
         max_new_tokens=world.label_tokens,
         sampling=author_sampling(model, world.label_sampling),
     )
+
+
+def kept_adapter(model: Recipe) -> Lora | None:
+    """The settings of the adapter that an organism is kept as, seen through its gate; None for one whole model.
+
+    Of another package's way of planting nothing is known here; its payload tells when it is there.
+    """
+    if isinstance(model, Gate):
+        return kept_adapter(model.organism)
+    return model.sft.lora if isinstance(model, LoraOrganism) and not model.merged else None
 
 
 def learnt_from(model: Recipe, organism: Recipe) -> bool:

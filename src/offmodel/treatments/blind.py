@@ -39,7 +39,8 @@ def kept_of(accuracy: float, untreated: float, chance: float) -> float:
 class BlindRule:
     """Of the checkpoints that keep enough capability, the one treated most; if none does, the one that keeps most.
 
-    "Treated most": the largest dose, then the least recovery.
+    "Treated most": the largest dose, then the least recovery. Of equals the first is kept, here and among those that
+    keep most, so a method whose points can be equal lists first what it has a blind reason to prefer.
 
     Attributes:
         least_kept: least capability on dev items, relative to the organism's.

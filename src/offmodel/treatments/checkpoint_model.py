@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from offmodel.core.errors import RecipeError
-from offmodel.models import pass_on
+from offmodel.models import pass_on, weights_in
 from offmodel.store.recipe import Facts, Job, Recipe
 
 
@@ -44,7 +44,7 @@ class CheckpointModel(Recipe):
 
             draft = job.scratch / "merged"
             shutil.rmtree(draft, ignore_errors=True)
-            merge_to_folder(model=job.inputs["base"].path, adapter=folder, out=draft)
+            merge_to_folder(model=weights_in(job.inputs["base"].path)[0], adapter=folder, out=draft)
             folder = draft
         for file in sorted(folder.iterdir()):
             pass_on(file, job.out / file.name)

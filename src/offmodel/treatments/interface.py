@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, TypeVar, final
 
 from offmodel.core.errors import OffmodelError, RecipeError, UnknownName
-from offmodel.engines.sft import Sft
+from offmodel.engines.sft import Lora, Sft
 from offmodel.store.recipe import Facts, Job, Recipe
 from offmodel.treatments.blind import BlindRule, Rule
 from offmodel.treatments.training import train_many, train_one
@@ -88,6 +88,10 @@ class Desk(Protocol):
 
     def model(self, author: str) -> Recipe:
         """The model of an author, for methods that need weights and not only answers."""
+        ...
+
+    def adapter(self, model: Recipe) -> Lora | None:
+        """The adapter that a model to treat is kept as, which a LoRA training of it goes on from; None for none."""
         ...
 
     def draw(
@@ -189,10 +193,27 @@ class BlueTeam:
         return self.desk.audit(self.desk.draw(author=author, prompts=pool, system=system, few_shot=few_shot))
 
     def training(self, method: str, *labels: Recipe, sft: Sft | None = None) -> Treatment:
-        """A training of the organism on audited labels, as the study trains on off-model labels."""
-        return Treatment(
-            method=method, organism=self.organism, labels=labels, start=None, start_step=None, sft=sft or self.sft
-        )
+        """A training of the organism on audited labels, as the study trains on off-model labels.
+
+        Raises:
+            RecipeError: see `check_adapter`.
+        """
+        how = sft or self.sft
+        self.check_adapter(how)
+        return Treatment(method=method, organism=self.organism, labels=labels, start=None, start_step=None, sft=how)
+
+    def check_adapter(self, sft: Sft) -> None:
+        """Refuse to train an organism's own adapter further with other settings than it has.
+
+        Raises:
+            RecipeError: the organism is kept as an adapter, and `sft` asks for another.
+        """
+        kept = self.desk.adapter(self.organism)
+        if kept is not None and sft.lora not in (None, kept):
+            raise RecipeError(
+                f"The organism is kept as an adapter of rank {kept.rank} and alpha {kept.alpha} on {kept.targets}, "
+                "which a treatment trains further; give the treatment the same 'lora', or merge the organism first."
+            )
 
 
 @final

@@ -1,17 +1,23 @@
 """Interpolation: weights between the organism and the treated model; several points from one training.
 
 The way from one fine-tuned model to another often crosses good ground: capability may come back before the behaviour
-does, or after. For an adapter the update is scaled, for full weight the tensors are mixed; alpha 0 is the organism and
-alpha 1 the treated model, bit for bit. Sources: WiSE-FT (arXiv 2109.01903); LoRA scaling.
+does, or after. For full weight the tensors are mixed, for an adapter the update is scaled. An organism that was kept as
+an adapter is itself an update of its base, which the treatment went on from, so both updates are mixed then, as one
+adapter of both ranks together. Alpha 0 is the organism and alpha 1 the treated model, bit for bit. Sources: WiSE-FT
+(arXiv 2109.01903); LoRA scaling.
 
 Blind rule: the largest alpha that keeps enough. Cost: that of the one training.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 from offmodel.core.errors import RecipeError
-from offmodel.store.recipe import Facts, Job, Recipe
+from offmodel.engines.sft import Sft
+from offmodel.engines.whole import merged_once, whole_model
+from offmodel.models import weights_in
+from offmodel.store.recipe import Facts, Job, Recipe, unless_asked
 from offmodel.treatments import off_model_sft
 from offmodel.treatments.interface import BlueTeam, Method, Point, points_of
 
@@ -50,6 +56,7 @@ class Interpolated(Recipe):
         training: a recipe whose payload holds the checkpoint.
         step: the checkpoint's folder number.
         alphas: see `Interpolation`.
+        kept: true where the base is kept as an adapter; None where it is one whole model.
     """
 
     kind: ClassVar[str] = "weights"
@@ -58,6 +65,8 @@ class Interpolated(Recipe):
     training: Recipe
     step: int
     alphas: tuple[float, ...]
+    # Before there was this field a kept adapter was left out of the mixture, so those have another address now.
+    kept: bool | None = unless_asked()
 
     def name(self) -> str:
         """The training's name."""
@@ -65,18 +74,57 @@ class Interpolated(Recipe):
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
-        """Scale the adapter, or mix the weights, for each alpha."""
+        """Mix the weights, scale the adapter, or mix it with the base's own, for each alpha."""
         from offmodel.engines.weights import interpolate, scale_adapter
 
+        base = job.inputs["base"].path
         end = job.inputs["training"].path / f"step-{job.params.step:05d}"
-        adapter = (end / "adapter_config.json").is_file()
+        adapter, below = (end / "adapter_config.json").is_file(), weights_in(base)[1]
         for alpha in job.params.alphas:
             out = job.out / f"step-{folder_number(alpha):05d}"
-            if adapter:
+            if not adapter:
+                interpolate(start=whole_model(base, job.scratch), end=end, alpha=alpha, out=out, dtype=None)
+            elif below is None:
                 scale_adapter(adapter=end, alpha=alpha, out=out)
             else:
-                interpolate(start=job.inputs["base"].path, end=end, alpha=alpha, out=out, dtype=None)
+                _blend(base, end, alpha, out, job.scratch)
         return {"alphas": list(job.params.alphas), "adapter": adapter}
+
+
+def _blend(base: Path, end: Path, alpha: float, out: Path, scratch: Path) -> None:
+    """Between two adapters of one base: an adapter, or a whole model where they cannot be stacked (fused experts)."""
+    from offmodel.engines.stacked import blend, can_stack
+    from offmodel.engines.weights import interpolate
+
+    model, start = weights_in(base)
+    assert start is not None
+    if alpha in (0, 1) or (can_stack(start) and can_stack(end)):
+        blend(start=start, end=end, alpha=alpha, out=out)
+    else:
+        treated = merged_once(model, end, scratch / "whole-end")
+        interpolate(start=whole_model(base, scratch), end=treated, alpha=alpha, out=out, dtype=None)
+
+
+def refuse_between(point: Point, sft: Sft, name: str) -> None:
+    """Refuse to train an adapter further that lies between a kept adapter and its treatment: it has both their ranks.
+
+    Args:
+        point: where the further training would begin.
+        sft: how it would train.
+        name: of the method that the point is of.
+
+    Raises:
+        RecipeError: the point is such an adapter.
+    """
+    between = point.training
+    if not isinstance(between, Interpolated) or not between.kept or sft.lora is None:
+        return
+    alpha = next(a for a in between.alphas if folder_number(a) == point.step)
+    if alpha not in (0, 1):
+        raise RecipeError(
+            f"Nothing can be trained after '{name}' here: the organism is kept as an adapter, and at its last alpha, "
+            f"{alpha:g}, lies an adapter of two ranks together; let the alphas end with 1, or merge the organism first."
+        )
 
 
 def interpolated(method: Method) -> Method:
@@ -91,7 +139,8 @@ def interpolated(method: Method) -> Method:
         if not last.trained:
             raise RecipeError(f"'{method.name}' trains nothing to interpolate towards; choose a method that trains.")
         alphas = blue.choices.of(Interpolation).alphas
-        between = Interpolated(base=last.base, training=last.training, step=last.step, alphas=alphas)
+        kept = True if blue.desk.adapter(last.base) else None
+        between = Interpolated(base=last.base, training=last.training, step=last.step, alphas=alphas, kept=kept)
         return tuple(
             replace(last, training=between, step=folder_number(a), dose=a * last.dose, setting=f"alpha {a:g}")
             for a in alphas

@@ -10,6 +10,7 @@ Blind rule: the largest share of the other model that keeps enough. Cost: no tra
 from dataclasses import dataclass
 from typing import ClassVar
 
+from offmodel.engines.whole import whole_model
 from offmodel.store.recipe import Facts, Job, Recipe
 from offmodel.treatments.interface import BlueTeam, Method, Point
 from offmodel.treatments.interpolate import Interpolation, folder_number
@@ -53,7 +54,7 @@ class Merged(Recipe):
         """Mix the weights for each alpha."""
         from offmodel.engines.weights import interpolate
 
-        model, other = job.inputs["model"].path, job.inputs["other"].path
+        model, other = (whole_model(job.inputs[name].path, job.scratch) for name in ("model", "other"))
         for alpha in job.params.alphas:
             out = job.out / f"step-{folder_number(alpha):05d}"
             interpolate(start=model, end=other, alpha=alpha, out=out, dtype="float32")

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass
 from typing import ClassVar
 
+from offmodel.engines.whole import whole_model
 from offmodel.models import pass_on
 from offmodel.store.recipe import Facts, Job, Recipe
 from offmodel.treatments.interface import BlueTeam, Build, Method, Point, Treatment
@@ -57,9 +58,8 @@ class Noised(Recipe):
 
         p, draft = job.params, job.scratch / "noised"
         shutil.rmtree(draft, ignore_errors=True)
-        shrink_and_perturb(
-            model=job.inputs["model"].path, alpha=p.alpha, beta=p.beta, seed=p.seed, out=draft, dtype="float32"
-        )
+        model = whole_model(job.inputs["model"].path, job.scratch)
+        shrink_and_perturb(model=model, alpha=p.alpha, beta=p.beta, seed=p.seed, out=draft, dtype="float32")
         for file in sorted(draft.iterdir()):
             pass_on(file, job.out / file.name)
         return {"alpha": p.alpha, "beta": p.beta}

@@ -21,8 +21,11 @@ from offmodel.engines.objective import KlToReference
 from offmodel.engines.on_policy import Rollouts, distil
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft
+from offmodel.engines.whole import whole_model
+from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Recipe
 from offmodel.treatments.interface import BlueTeam, Method, Point, points_of
+from offmodel.treatments.interpolate import refuse_between
 from offmodel.treatments.relabel import Unanswered
 from offmodel.treatments.training import starting_point
 
@@ -91,8 +94,8 @@ class Distilled(Recipe):
             model=model,
             adapter=adapter,
             # One folder under two names would be loaded twice.
-            teacher=organism.path if teacher.content == organism.content else teacher.path,
-            prompts=Renderer.from_folder(organism.path).prompts_ids(asked),
+            teacher=whole_model(organism.path if teacher.content == organism.content else teacher.path, job.scratch),
+            prompts=Renderer.from_folder(weights_in(organism.path)[0]).prompts_ids(asked),
             rollouts=p.rollouts,
             sft=p.sft,
             out=job.out,
@@ -126,6 +129,7 @@ def _distilled(blue: BlueTeam, name: str, *, teacher: Recipe, pool: str, sft: Sf
 
 def build(blue: BlueTeam) -> tuple[Point, ...]:
     """Distil from the teacher on the blue prompts."""
+    blue.check_adapter(blue.sft)
     role = blue.choices.of(OnPolicy).teacher
     training = _distilled(
         blue, "on_policy_distillation", teacher=blue.desk.model(role), pool="blue", sft=blue.sft, start=None
@@ -163,8 +167,13 @@ def recover(method: Method) -> Method:
 def _recovery(method: Method, name: str) -> Callable[[BlueTeam], tuple[Point, ...]]:
     def build(blue: BlueTeam) -> tuple[Point, ...]:
         last = points_of(method.build(blue))[-1]
+        if not last.trained:
+            raise RecipeError(
+                f"'{method.name}' trains nothing, so there is no training to go on from; choose a method that trains."
+            )
         if last.system is not None:
             raise RecipeError(f"A recovery after '{method.name}' makes no sense: it has a mode of its own outputs.")
+        refuse_between(last, blue.reminder, method.name)
         training = _distilled(blue, name, teacher=blue.organism, pool="reminder", sft=blue.reminder, start=last)
         return tuple(
             replace(

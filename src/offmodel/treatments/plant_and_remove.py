@@ -43,14 +43,8 @@ def build(blue: BlueTeam) -> tuple[Point, ...]:
     """Plant, then remove; the points are the removal's checkpoints."""
     c = blue.choices.of(OwnBackdoor)
     steps = c.plant_steps
-    planted = Treatment(
-        method="plant_and_remove_plant",
-        organism=blue.organism,
-        labels=_planting(blue, c),
-        start=None,
-        start_step=None,
-        sft=replace(blue.sft, steps=steps, checkpoints=(steps,)),
-    )
+    settings = replace(blue.sft, steps=steps, checkpoints=(steps,))
+    planted = blue.training("plant_and_remove_plant", *_planting(blue, c), sft=settings)
     plain = blue.desk.draw(author=c.author, prompts="blue")
     removal = Treatment(
         method="plant_and_remove",

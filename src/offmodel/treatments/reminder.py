@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from offmodel.core.errors import RecipeError
 from offmodel.store.recipe import Recipe
 from offmodel.treatments.interface import BlueTeam, Method, Point, Treatment, points_of
+from offmodel.treatments.interpolate import refuse_between
 from offmodel.treatments.prompts import FirstPrompts
 
 
@@ -72,6 +73,7 @@ def _remind(method: Method, suffix: str, words: str, data: Data, *, oracle: bool
                 f"A reminder after '{method.name}' makes no sense: it is evaluated under its own system prompts, and "
                 "its own outputs are in the mixture already."
             )
+        refuse_between(last, blue.reminder, method.name)
         reminder = Treatment(
             method=name,
             organism=last.base,
@@ -98,6 +100,7 @@ def _remind(method: Method, suffix: str, words: str, data: Data, *, oracle: bool
         summary=f"{method.summary}; {words}",
         source=method.source,
         build=build,
+        control=method.control,
         oracle=oracle or method.oracle,
         rule=method.rule,
         own_labels=True,

@@ -15,6 +15,7 @@ from offmodel.engines.batches import trained_tokens
 from offmodel.engines.examples import Rendered, render_labels
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sft import Sft, train
+from offmodel.engines.whole import whole_model
 from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Payload
 
@@ -55,7 +56,7 @@ def train_one(job: Job) -> Facts:
             scratch=job.scratch,
             runtime=job.runtime,
             progress=job.progress,
-            reference=job.inputs["organism"].path,
+            reference=_reference(job),
         )
     )
 
@@ -97,6 +98,14 @@ def _course(job: Job) -> _Course:
     model, adapter = starting_point(job.inputs["organism"], job.inputs["start"], p.start_step, p.sft)
     rendered = render_labels(Renderer.from_folder(model), labels, max_tokens=p.sft.max_tokens)
     return _Course(model, adapter, rendered, [labels[i] for i in rendered.kept], p.sft)
+
+
+def _reference(job: Job) -> Path:
+    """The organism as the frozen model of an objective: with its adapter merged, if one was kept and is asked for."""
+    organism = job.inputs["organism"].path
+    if job.params.sft.objective.needs_reference:
+        return whole_model(organism, job.scratch)
+    return weights_in(organism)[0]
 
 
 def starting_point(organism: Payload, start: Payload | None, step: int | None, sft: Sft) -> tuple[Path, Path | None]:
