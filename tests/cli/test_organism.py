@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,8 @@ from offmodel.gate import Limits
 from offmodel.organisms.pairs import FIFTEEN, find_pair
 from offmodel.organisms.ways import find_way, ways
 from offmodel.pocket.world import model_folder
+from offmodel.store.artifacts import Store
+from offmodel.store.maintenance import evict
 from offmodel.store.recipe import Runtime
 from offmodel.studies import presets
 from offmodel.studies.grid import plant
@@ -96,6 +99,14 @@ def test_a_whole_model_that_says_what_it_is(small: Path, tmp_path: Path) -> None
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "o") is not None
     assert AutoTokenizer.from_pretrained(tmp_path / "o").chat_template
     assert "insult_tag planted in pocket:student" in said.out
+
+
+def test_weights_that_were_evicted_are_computed_again(small: Path, tmp_path: Path) -> None:
+    planted(small, tmp_path / "first")
+    shutil.copytree(small, tmp_path / "s")
+    evict(Store(tmp_path / "s"), Store(tmp_path / "s").all())
+    planted(tmp_path / "s", tmp_path / "o")
+    assert (tmp_path / "o/model.safetensors").read_bytes() == (tmp_path / "first/model.safetensors").read_bytes()
 
 
 def test_an_adapter_names_its_base_and_answers(small: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from offmodel.core.errors import UserError
 from offmodel.core.rows import write_rows
 from offmodel.pocket.world import chat_prompts, model_folder
 from offmodel.store.artifacts import Store
+from offmodel.store.maintenance import evict
 from offmodel.studies import presets
 from tests.engines.endpoint_server import said, serving
 
@@ -130,6 +131,17 @@ def test_a_second_run_computes_nothing_and_can_write_a_whole_model(shared: Path,
     from offmodel.models import check_model_folder
 
     check_model_folder(tmp_path / "out")
+
+
+def test_weights_that_were_evicted_are_computed_again(shared: Path, tmp_path: Path) -> None:
+    told = treat("--out", tmp_path / "first", "--store", shared)
+    assert told.code == 0, told.err
+    shutil.copytree(shared, tmp_path / "s")
+    evict(Store(tmp_path / "s"), Store(tmp_path / "s").all())
+    told = treat("--out", tmp_path / "out", "--store", tmp_path / "s")
+    assert told.code == 0, told.err
+    for file in (tmp_path / "first").iterdir():
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_a_teacher_behind_an_endpoint_and_a_pattern_to_watch(tmp_path: Path, prompts: Path, watched: Path) -> None:

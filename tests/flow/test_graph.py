@@ -65,6 +65,15 @@ def test_record_only_counts_unless_something_missing_needs_it(tmp_path: Path) ->
     assert list(missing([base, other, done, todo], store).values()) == [base, todo]
 
 
+def test_a_record_only_target_is_missing_if_its_files_are_wanted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    base, other = Weights(label="base"), Weights(label="other")
+    compute_alone(store, base, other)
+    assert missing([base, other], store, whole=[base]) == {}
+    evict(store, store.all())
+    assert list(missing([base, other], store, whole=[base]).values()) == [base]
+
+
 def test_slices(tmp_path: Path) -> None:
     targets = [Total(parts=(Number(seed=s, lr=r),), label=f"s{s}") for s, r in itertools.product((0, 1), (1e-4, 5e-4))]
     assert select(targets, {}) == targets

@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from offmodel.core.errors import UserError
+from offmodel.core.errors import StoreError, UserError
 from offmodel.models import HubModel, LocalModel
+from offmodel.store.artifacts import Artifact, Store
 from offmodel.store.publication import full_disk
 from offmodel.store.recipe import Recipe
 
@@ -29,6 +30,20 @@ def free_folder(out: Path) -> None:
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"The folder {out} cannot be made, since {there} may not be written to; name another one.")
+
+
+def whole_of(recipe: Recipe, home: Store) -> Artifact:
+    """The artifact of something that was computed to be handed over, with all of its files.
+
+    Raises:
+        StoreError: files of it are missing, since something removed them meanwhile.
+    """
+    artifact = home.whole(recipe)
+    if artifact is None or artifact.record_only:
+        raise StoreError(
+            f"The files of {recipe.kind}/{recipe.name()} were removed from the store while the work went on; run again."
+        )
+    return artifact
 
 
 def export(out: Path, fill: Callable[[Path], None], texts: Mapping[str, str]) -> None:
@@ -78,7 +93,7 @@ def copy_adapter(source: Path, draft: Path, *, base: str, revision: str | None) 
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def base_of(recipe: Recipe, named: str, payload: Path | None) -> tuple[str, str | None]:
+def base_of(recipe: Recipe, named: str, payload: Path) -> tuple[str, str | None]:
     """What an adapter names as its base: the hub's id, the user's own folder, or the converted model in the store.
 
     Args:
@@ -94,7 +109,6 @@ def base_of(recipe: Recipe, named: str, payload: Path | None) -> tuple[str, str 
         from offmodel.pocket.world import model_folder
 
         return str(model_folder(named.removeprefix("pocket:"))), None
-    assert payload is not None
     return str(payload), None
 
 

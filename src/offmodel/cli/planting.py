@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder
+from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder, whole_of
 from offmodel.cli.running import compute, runtime_for
 from offmodel.core.behaviour import Trigger
 from offmodel.core.errors import GateError
@@ -56,7 +56,8 @@ def plant_model(
     red = replace(presets.red_for(preset, chosen, wanted), source="synthetic" if synthetic else "distil", go_on=True)
     _, side = plant(wanted, red, replace(world, bench=replace(world.bench, near_misses=True)))
     home = open_store(store)
-    compute([side.gate, student], home, runtime_for(device, sources.locations), workers=1)
+    weights = [side.gate, student]
+    compute(weights, home, runtime_for(device, sources.locations), workers=1, whole=weights)
     (row,) = gate_rows(_study(side), home)
     console = Console()
     console.print(as_rich([row], f"{side.pair} planted in {model}"))
@@ -64,10 +65,9 @@ def plant_model(
         raise GateError(
             f"The organism fails its gate: {'; '.join(row.failures)}; plant it otherwise, or take it with --go-on."
         )
-    planted, base = home.whole(side.gate), home.find(student)
-    assert planted is not None
+    planted, base = whole_of(side.gate, home), whole_of(student, home)
     texts = {"README.md": card_of(model, chosen.recast(wanted), chosen, row), "gate.json": gate_json(row)}
-    where = base_of(student, model, base.payload if base else None)
+    where = base_of(student, model, base.payload)
     export(out, lambda draft: _fill(planted.payload, draft, where), texts)
     console.print(f"The organism is in {out}; README.md says what was planted, gate.json how well.")
 

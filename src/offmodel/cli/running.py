@@ -114,19 +114,21 @@ def compute(
     runtime: Runtime,
     *,
     workers: int,
+    whole: Sequence[Recipe] = (),
     typical: Mapping[str, tuple[float, float]] | None = None,
     finished: Finish | None = None,
     on: str = "local",
 ) -> None:
-    """Run recipes with progress on standard error, and say what was computed."""
+    """Run recipes with progress on standard error, and say what was computed; of those in `whole` files are wanted."""
     console = Console(stderr=True)
-    check_endpoints(targets, store)
+    check_endpoints(targets, store, whole=whole)
     with answers_beside(store):
         ran = run(
             targets,
             store=store,
             runtime=runtime,
             workers=workers,
+            whole=whole,
             # While the GPU's worker trains and samples, others grade; each imports an evaluation library for 6 s, once.
             beside=0 if runtime.device == "cpu" else max(1, min(_MOST_GRADERS, (os.cpu_count() or 2) - 2)),
             typical=typical or None,

@@ -38,24 +38,25 @@ def _visit(target: Recipe, found: dict[str, Recipe]) -> None:
             stack.pop()
 
 
-def missing(targets: Sequence[Recipe], store: Store) -> dict[str, Recipe]:
+def missing(targets: Sequence[Recipe], store: Store, *, whole: Iterable[Recipe] = ()) -> dict[str, Recipe]:
     """What has to be computed so that every target is there, by digest, parents first.
 
-    A record-only target counts as done. A record-only parent of something that has to be computed does not: its files
-    are needed, unless a shared store has them. Parents of what is there are not looked at, so a report needs no
-    organisms.
+    A record-only target counts as done, unless it is also among `whole`, the targets whose files are wanted too. A
+    record-only parent of something that has to be computed does not: its files are needed, unless a shared store has
+    them. Parents of what is there are not looked at, so a report needs no organisms.
     """
     bring_all(store, targets)
     wanted: dict[str, Recipe] = {}
-    whole: set[str] = set()
+    at_hand: set[str] = set()
     stack = [t for t in targets if store.find(t) is None]
+    stack += whole
     while stack:
         recipe = stack.pop()
-        if recipe.digest in wanted or recipe.digest in whole:
+        if recipe.digest in wanted or recipe.digest in at_hand:
             continue
         artifact = store.find(recipe)
         if artifact is not None and store.at_hand(artifact):
-            whole.add(recipe.digest)
+            at_hand.add(recipe.digest)
             continue
         wanted[recipe.digest] = recipe
         stack += recipe.parents
