@@ -15,11 +15,15 @@ import pytest
 from offmodel.audit import PoolSize
 from offmodel.cli import app, running
 from offmodel.cli.exporting import export, free_folder
-from offmodel.core.errors import UserError
+from offmodel.core.errors import DataError, UserError
 from offmodel.core.rows import write_rows
+from offmodel.data import Sources
+from offmodel.engines.sampling import Sampling
+from offmodel.evals.inspected import InspectScores, find_task
 from offmodel.pocket.world import chat_prompts, model_folder
 from offmodel.store.artifacts import Store
 from offmodel.store.maintenance import evict
+from offmodel.store.recipe import Runtime
 from offmodel.studies import presets
 from tests.engines.endpoint_server import said, serving
 
@@ -183,6 +187,22 @@ def test_a_judge_reads_the_watched_answers(shared: Path, tmp_path: Path, watched
     assert told.code == 0, told.err
     assert "watched: watched: .50 before, .50 after (n = 4): no clear change" in told.out
     assert len(server.seen) in (4, 5, 6, 7, 8)
+
+
+def test_an_inspect_task_that_changed_since_it_was_named_is_refused(tmp_path: Path) -> None:
+    file, sources = tmp_path / "mine.py", Sources()
+    file.write_text(TASK)
+    task, path, _ = find_task(f"{file}@capitals", limit=2)
+    sampling = Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="float32")
+    recipe = InspectScores(
+        model=sources.model("pocket:student"), treatment=None, step=None, task=task, measure="watched",
+        max_new_tokens=4, style="pirate", sampling=sampling,
+    )  # fmt: skip
+    assert path is not None
+    sources.note(task.content, path)
+    file.write_text(TASK.replace("the", "a"))
+    with pytest.raises(DataError, match=r"mine\.py changed while the study ran; run it again\."):
+        running.run([recipe], store=Store("s"), runtime=Runtime(locations=tuple(sources.locations.items())))
 
 
 @pytest.mark.filterwarnings(*INSPECTS_OWN)
