@@ -168,7 +168,7 @@ def _drive(books: _Books, teams: Sequence[_Queue]) -> None:
         for queue in teams:
             while queue.team.free() and (group := agenda.take(queue.size, on_device=queue.on_device)):
                 for recipe in group:
-                    board.begin(recipe)
+                    board.begin(recipe, together=len(group))
                 queue.team.give(group)
         books.watch.show(board)
         wait = (_SECONDS_BETWEEN_LOOKS if agenda.elsewhere else _TICK) / len(teams)
