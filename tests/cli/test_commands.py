@@ -225,6 +225,14 @@ def test_the_plan_of_the_quickstart(tmp_path: Path) -> None:
     assert to_compute(sliced) < to_compute(said)
 
 
+def test_a_plan_does_not_take_other_models_costs_for_its_own(ran: Ran) -> None:
+    said = offmodel("plan", "paper", "--store", ran.store)
+    assert said.code == 0, said.err
+    rows = [line.split() for line in said.out.splitlines() if line.startswith(("treatment ", "organism ", "scores "))]
+    assert rows
+    assert all(row[-1] == "unknown" for row in rows)
+
+
 def to_compute(said: Said) -> int:
     return int(said.out.split(" to compute")[0].split()[-1])
 

@@ -243,7 +243,7 @@ def print_plan(name: str, *, store: Path | str, only: tuple[str, ...]) -> None:
     check_measurable(study)
     targets = sliced(study, only)
     home = open_store(store)
-    found = plan(targets, home, typical=study.typical or None)
+    found = plan(targets, home, typical=study.typical or None, device=runtime_for("auto", {}, here=False).device)
     console = Console()
     console.print(f"{study.question}\n")
     console.print(_plan_table(found))
@@ -285,6 +285,8 @@ def _plan_table(found: Plan) -> Table:
 def _plan_words(found: Plan, workers: int) -> str:
     if not found.missing:
         return "\nEverything is there."
+    if not found.foreseen:
+        return f"\n{found.missing} to compute; time and disk are unknown, since nothing like it was measured here yet."
     unknown = f", without {', '.join(found.unknown)}, not measured yet" if found.unknown else ""
     return (
         f"\n{found.missing} to compute: about {duration(found.seconds(workers))} with {workers} workers and "

@@ -87,9 +87,9 @@ def run(
             others as its notes.
     """
     todo = missing(targets, store, whole=whole)
-    costs = estimate(sorted({r.kind for r in todo.values()}), store, typical=typical)
-    seconds = {k: _UNKNOWN_SECONDS if c.seconds is None else c.seconds for k, c in costs.items()}
     everything = closure(targets)
+    costs = estimate(everything.values(), store, typical=typical, device=runtime.device) if todo else {}
+    seconds = {k: _UNKNOWN_SECONDS if c.seconds is None else c.seconds for k, c in costs.items()}
     present = len(everything) - len(todo)
     books = _Books(
         store=store,
