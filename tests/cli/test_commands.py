@@ -7,17 +7,18 @@ import resource
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from offmodel.cli import app
-from offmodel.cli.running import runtime_for
+from offmodel.cli.running import runtime_for, sliced
 from offmodel.cli.showing import trained_example
 from offmodel.pocket.world import model_folder
 from offmodel.store.addresses import open_shelf
 from offmodel.store.artifacts import Artifact, Store
+from offmodel.studies.catalogue import load_study
 from offmodel.treatments.catalogue import methods
 
 STUDY = Path(__file__).parents[1] / "studies" / "tiny_study.py"
@@ -151,6 +152,29 @@ def test_a_gpu_that_is_not_there_is_missed_before_any_work(tmp_path: Path, monke
     monkeypatch.setattr("offmodel.cli.running._GPU_NODES", (str(tmp_path / "no-gpu"),))
     assert "has no GPU that could be 'cuda'" in refused("run", STUDY, "--device", "cuda", "--store", tmp_path / "s")
     assert runtime_for("cuda", {}, here=False).device == "cuda"  # a cluster's machines may have what this one lacks
+
+
+def test_a_slice_takes_any_value_of_a_field_and_no_relapse_for_a_step_or_a_setting() -> None:
+    study = load_study("relapse")
+    cell = study.cells[0]
+    alike = replace(study.relapses[0], step=cell.step)  # as many steps, but of another training
+    study = replace(study, relapses=(*study.relapses, alike))
+    scores = {p.arm.scores.digest for p in study.relapses}
+
+    def cut(*only: str) -> set[str]:
+        return {r.digest for r in sliced(study, only)}
+
+    for field in ("setting", "step"):
+        assert not cut(f"{field}={getattr(cell, field)}") & scores
+    step = next(str(c.step) for c in study.cells if c.step != cell.step)
+    assert cut(f"step={cell.step}", f"step={step}") == cut(f"step={cell.step}") | cut(f"step={step}")
+    one, two = list(dict.fromkeys(p.method for p in study.relapses if p.method))[:2]
+    both = cut(f"method={one}", f"method={two}")
+    assert both == cut(f"method={one}") | cut(f"method={two}")
+    assert both & scores
+    one, two = "treatment.sft.seed=1", "treatment.sft.seed=2"
+    assert cut(one) != cut(two)
+    assert cut(one, two) == cut(one) | cut(two)
 
 
 @pytest.mark.parametrize("relative", [False, True])

@@ -79,18 +79,21 @@ def test_a_record_only_target_is_missing_if_its_files_are_wanted(tmp_path: Path)
 def test_slices(tmp_path: Path) -> None:
     targets = [Total(parts=(Number(seed=s, lr=r),), label=f"s{s}") for s, r in itertools.product((0, 1), (1e-4, 5e-4))]
     assert select(targets, {}) == targets
-    assert select(targets, {"seed": "1"}) == targets[2:]
-    assert select(targets, {"number.seed": "1", "lr": "0.0001"}) == [targets[2]]
-    assert select(targets, {"total.label": "s0"}) == targets[:2]
+    assert select(targets, {"seed": ["1"]}) == targets[2:]
+    assert select(targets, {"number.seed": ["1"], "lr": ["0.0001"]}) == [targets[2]]
+    assert select(targets, {"total.label": ["s0"]}) == targets[:2]
     base = Weights(label="baseline")
-    assert select([*targets, base], {"seed": "1"}) == [*targets[2:], base]
-    assert select([*targets, base], {"weights.label": "baseline"}) == [*targets, base]
+    assert select([*targets, base], {"seed": ["1"]}) == [*targets[2:], base]
+    assert select([*targets, base], {"weights.label": ["baseline"]}) == [*targets, base]
     with pytest.raises(UnknownName, match="did you mean 'seed'"):
-        select(targets, {"sede": "1"})
+        select(targets, {"sede": ["1"]})
     with pytest.raises(RecipeError, match=r"No target has seed=7; values that occur: 0, 1\."):
-        select(targets, {"seed": "7"})
+        select(targets, {"seed": ["7"]})
+    assert select(targets, {"seed": ["1", "0"], "lr": ["0.0001"]}) == [targets[0], targets[2]]
+    with pytest.raises(RecipeError, match=r"No target has seed=7"):
+        select(targets, {"seed": ["1", "7"]})
     with pytest.raises(UnknownName):
-        select(targets, {"eed": "1"})
+        select(targets, {"eed": ["1"]})
 
 
 def test_plan_counts_and_says_what_it_knows(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def study_plugins(name: str) -> tuple[str, ...]:
 
 
 def sliced(study: Study, only: Iterable[str]) -> Sequence[Recipe]:
-    """The targets of a slice, from words like `method=pirate_sft`.
+    """The targets of a slice, from words like `method=pirate_sft`: every field must fit, by any of its values.
 
     A field of the points is theirs alone: with `method=pirate_sft` no reminder after it. Any other is looked for in all
     that a target stands on (see `flow.graph.select`).
@@ -188,15 +188,15 @@ def sliced(study: Study, only: Iterable[str]) -> Sequence[Recipe]:
     Raises:
         UserError: a word is not FIELD=VALUE, or no target has it.
     """
-    wanted: dict[str, str] = {}
+    wanted: dict[str, list[str]] = {}
     for word in only:
         field, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"'--only {word}' is not FIELD=VALUE; write for example --only method=pirate_sft.")
-        if field in GRID:
-            study = study.narrowed(field, value)
-        else:
-            wanted[field] = value
+        wanted.setdefault(field, []).append(value)
+    for field in GRID:
+        if field in wanted:
+            study = study.narrowed(field, wanted.pop(field))
     return select(study.targets, wanted) if wanted else study.targets
 
 
