@@ -321,6 +321,16 @@ def test_show_cost_tells_what_a_study_cost(ran: Ran, tmp_path: Path) -> None:
     assert "Nothing of" in offmodel("show", "--cost", STUDY, "--store", tmp_path / "empty").out
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(ran: Ran, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = ("--device", "cpu", "--workers", "0", "--store", tmp_path / "s")
+    assert "is a file; name another one" in refused("run", STUDY, "--out", tmp_path / "file", *words)
+    assert not (tmp_path / "s").exists()
+    assert "is a file; name another one" in refused("report", STUDY, "--out", tmp_path / "file", "--store", ran.store)
+    assert "cannot be made (File exists)" in refused("store", "export", tmp_path / "file", "--store", ran.store)
+    assert "cannot be made (Not a directory)" in refused("store", "export", tmp_path / "file/x", "--store", ran.store)
+
+
 def test_export_and_merge_carry_a_study_to_another_store(ran: Ran, tmp_path: Path) -> None:
     for rows in (False, True):
         files, store, out = (tmp_path / f"{part}{rows}" for part in ("files", "store", "out"))

@@ -20,15 +20,35 @@ from offmodel.store.recipe import Recipe
 def free_folder(out: Path) -> None:
     """Refuse an output folder that holds anything, or that cannot be made.
 
+    It comes into being by renaming a draft beside it, so the folder above it counts, and an empty one is replaced.
+
     Raises:
-        UserError: the folder is not empty, or nothing may be written where it is to be.
+        UserError: the folder is not empty or cannot be replaced, or nothing may be written where it is to be.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    place = Path(os.path.realpath(out))
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"The folder {out} is not empty; name a new one, so that nothing is overwritten.")
-    there = out.absolute()
-    while not there.exists():
+    if place.is_mount() or place == Path(os.path.realpath(".")):
+        what = "a mount point" if place.is_mount() else "the one you are in"
+        raise UserError(f"The folder {out} is {what}, which cannot be replaced; name a new folder in it.")
+    _check_can_make(out, place.parent)
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a folder that takes files over time, such as a report's, if it cannot be made or written to.
+
+    Raises:
+        UserError: it is a file, or nothing may be written where it is to be.
+    """
+    _check_can_make(out, Path(os.path.realpath(out)))
+
+
+def _check_can_make(out: Path, there: Path) -> None:
+    while not os.path.exists(there):  # Path.exists raises where one may not look
         there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    if not there.is_dir():
+        raise UserError(f"The folder {out} cannot be made, since {there} is a file; name another one.")
+    if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"The folder {out} cannot be made, since {there} may not be written to; name another one.")
 
 
@@ -54,9 +74,10 @@ def export(out: Path, fill: Callable[[Path], None], texts: Mapping[str, str]) ->
         fill: writes into the draft.
         texts: files to add, by name.
     """
-    with full_disk(out.absolute().parent):
+    out = Path(os.path.realpath(out))
+    with full_disk(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        draft = out.absolute().parent / f".{out.name}.part"
+        draft = out.parent / f".{out.name}.part"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         fill(draft)

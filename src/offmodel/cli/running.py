@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from offmodel.cli.endpoints import answers_beside, check_endpoints
+from offmodel.cli.exporting import check_writable
 from offmodel.core.errors import OffmodelError, UserError
 from offmodel.flow import devices
 from offmodel.flow.graph import closure, select
@@ -65,6 +66,7 @@ def run_and_report(
 
     study = load_study(name)
     check_measurable(study)
+    check_writable(out / study.name)
     runtime = replace(
         runtime_for(where.device, dict(study.locations), here=where.on == "local"),
         plugins=study_plugins(name),
@@ -203,6 +205,7 @@ def sliced(study: Study, only: Iterable[str]) -> Sequence[Recipe]:
 def report_only(name: str, *, store: Path | str, out: Path) -> None:
     """Write the report of what the store holds."""
     study, home = load_study(name), open_store(store, create=False)
+    check_writable(out / study.name)
     bring_all(home, study.targets)
     write(study, home, out)
 
