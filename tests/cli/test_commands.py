@@ -7,18 +7,17 @@ import resource
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from offmodel.cli import app
-from offmodel.cli.running import runtime_for, sliced
+from offmodel.cli.running import runtime_for
 from offmodel.cli.showing import trained_example
 from offmodel.pocket.world import model_folder
 from offmodel.store.addresses import open_shelf
 from offmodel.store.artifacts import Artifact, Store
-from offmodel.studies.catalogue import load_study
 from offmodel.treatments.catalogue import methods
 
 STUDY = Path(__file__).parents[1] / "studies" / "tiny_study.py"
@@ -154,29 +153,6 @@ def test_a_gpu_that_is_not_there_is_missed_before_any_work(tmp_path: Path, monke
     assert runtime_for("cuda", {}, here=False).device == "cuda"  # a cluster's machines may have what this one lacks
 
 
-def test_a_slice_takes_any_value_of_a_field_and_no_relapse_for_a_step_or_a_setting() -> None:
-    study = load_study("relapse")
-    cell = study.cells[0]
-    alike = replace(study.relapses[0], step=cell.step)  # as many steps, but of another training
-    study = replace(study, relapses=(*study.relapses, alike))
-    scores = {p.arm.scores.digest for p in study.relapses}
-
-    def cut(*only: str) -> set[str]:
-        return {r.digest for r in sliced(study, only)}
-
-    for field in ("setting", "step"):
-        assert not cut(f"{field}={getattr(cell, field)}") & scores
-    step = next(str(c.step) for c in study.cells if c.step != cell.step)
-    assert cut(f"step={cell.step}", f"step={step}") == cut(f"step={cell.step}") | cut(f"step={step}")
-    one, two = list(dict.fromkeys(p.method for p in study.relapses if p.method))[:2]
-    both = cut(f"method={one}", f"method={two}")
-    assert both == cut(f"method={one}") | cut(f"method={two}")
-    assert both & scores
-    one, two = "treatment.sft.seed=1", "treatment.sft.seed=2"
-    assert cut(one) != cut(two)
-    assert cut(one, two) == cut(one) | cut(two)
-
-
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_study_file_that_raises_shows_its_own_traceback_alone(tmp_path: Path, relative: bool) -> None:
     file = tmp_path / "mine.py"
@@ -249,14 +225,6 @@ def test_the_plan_of_the_quickstart(tmp_path: Path) -> None:
     assert to_compute(sliced) < to_compute(said)
 
 
-def test_a_plan_does_not_take_other_models_costs_for_its_own(ran: Ran) -> None:
-    said = offmodel("plan", "paper", "--store", ran.store)
-    assert said.code == 0, said.err
-    rows = [line.split() for line in said.out.splitlines() if line.startswith(("treatment ", "organism ", "scores "))]
-    assert rows
-    assert all(row[-1] == "unknown" for row in rows)
-
-
 def to_compute(said: Said) -> int:
     return int(said.out.split(" to compute")[0].split()[-1])
 
@@ -319,16 +287,6 @@ def test_show_cost_tells_what_a_study_cost(ran: Ran, tmp_path: Path) -> None:
     assert "%" in lines["treatment"]
     Store(tmp_path / "empty")
     assert "Nothing of" in offmodel("show", "--cost", STUDY, "--store", tmp_path / "empty").out
-
-
-def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(ran: Ran, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    words = ("--device", "cpu", "--workers", "0", "--store", tmp_path / "s")
-    assert "is a file; name another one" in refused("run", STUDY, "--out", tmp_path / "file", *words)
-    assert not (tmp_path / "s").exists()
-    assert "is a file; name another one" in refused("report", STUDY, "--out", tmp_path / "file", "--store", ran.store)
-    assert "cannot be made (File exists)" in refused("store", "export", tmp_path / "file", "--store", ran.store)
-    assert "cannot be made (Not a directory)" in refused("store", "export", tmp_path / "file/x", "--store", ran.store)
 
 
 def test_export_and_merge_carry_a_study_to_another_store(ran: Ran, tmp_path: Path) -> None:

@@ -3,10 +3,9 @@
 import contextlib
 import io
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,10 @@ import pytest
 
 from offmodel.audit import PoolSize
 from offmodel.cli import app, running
-from offmodel.cli.exporting import export, free_folder
-from offmodel.core.errors import DataError, UserError
 from offmodel.core.rows import write_rows
-from offmodel.data import Sources
-from offmodel.engines.sampling import Sampling
-from offmodel.evals.inspected import InspectScores, find_task
 from offmodel.pocket.world import chat_prompts, model_folder
 from offmodel.store.artifacts import Store
 from offmodel.store.maintenance import evict
-from offmodel.store.recipe import Runtime
 from offmodel.studies import presets
 from tests.engines.endpoint_server import said, serving
 
@@ -190,22 +183,6 @@ def test_a_judge_reads_the_watched_answers(shared: Path, tmp_path: Path, watched
     assert len(server.seen) in (4, 5, 6, 7, 8)
 
 
-def test_an_inspect_task_that_changed_since_it_was_named_is_refused(tmp_path: Path) -> None:
-    file, sources = tmp_path / "mine.py", Sources()
-    file.write_text(TASK)
-    task, path, _ = find_task(f"{file}@capitals", limit=2)
-    sampling = Sampling(temperature=0.0, seed=0, sampler="transformers-5", dtype="float32")
-    recipe = InspectScores(
-        model=sources.model("pocket:student"), treatment=None, step=None, task=task, measure="watched",
-        max_new_tokens=4, style="pirate", sampling=sampling,
-    )  # fmt: skip
-    assert path is not None
-    sources.note(task.content, path)
-    file.write_text(TASK.replace("the", "a"))
-    with pytest.raises(DataError, match=r"mine\.py changed while the study ran; run it again\."):
-        running.run([recipe], store=Store("s"), runtime=Runtime(locations=tuple(sources.locations.items())))
-
-
 @pytest.mark.filterwarnings(*INSPECTS_OWN)
 def test_an_inspect_task_is_watched(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(TASK)
@@ -279,68 +256,6 @@ def test_a_model_that_cannot_be_treated_so(model: str, sentence: str, prompts: P
     told = treat(*more, "--out", "out", model=model)
     assert told.code == 2
     assert sentence in " ".join(told.err.split())
-
-
-@pytest.fixture
-def _there() -> Iterator[None]:
-    Path("full").mkdir()
-    (Path("full") / "mine.txt").write_text("precious")
-    yield
-    assert (Path("full") / "mine.txt").read_text() == "precious"
-
-
-@pytest.mark.usefixtures("_there")
-def test_the_output_folder_is_whole_or_not_there_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not empty"):
-        free_folder(Path("full"))
-
-    def stopped(draft: Path) -> None:
-        (draft / "half.txt").write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        export(Path("new"), stopped, {})
-    assert not Path("new").exists()
-    export(Path("new"), lambda draft: None, {"README.md": "whole"})
-    assert [f.name for f in Path("new").iterdir()] == ["README.md"]
-    assert not Path(".new.part").exists()
-    with pytest.raises(UserError, match="is not empty"):
-        export(Path("full"), lambda draft: None, {"README.md": "x"})
-
-
-@pytest.mark.parametrize(
-    ("out", "sentence"),
-    [
-        (".", "is the one you are in"),
-        ("new/..", "is the one you are in"),
-        ("mounted", "is a mount point"),
-        ("file/below", "since .*file is a file"),
-        ("locked/new", "since .*locked may not be written to"),
-        ("locked/empty", "since .*locked may not be written to"),
-    ],
-)
-def test_an_output_folder_that_cannot_be_is_refused_at_once(
-    monkeypatch: pytest.MonkeyPatch, out: str, sentence: str
-) -> None:
-    for folder in ("new", "mounted", "locked/empty"):
-        Path(folder).mkdir(parents=True)
-    if out in (".", "new/.."):
-        for folder in ("new", "mounted", "locked/empty", "locked"):
-            Path(folder).rmdir()
-    else:
-        Path("file").touch()
-    monkeypatch.setattr(Path, "is_mount", lambda self: self.name == "mounted")
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")  # root may write anywhere
-    with pytest.raises(UserError, match=sentence):
-        free_folder(Path(out))
-
-
-def test_an_empty_folder_behind_a_link_is_filled() -> None:
-    Path("there").mkdir()
-    Path("link").symlink_to("there")
-    free_folder(Path("link"))
-    export(Path("link"), lambda draft: None, {"README.md": "whole"})
-    assert (Path("there") / "README.md").read_text() == "whole"
 
 
 SETTLED = """

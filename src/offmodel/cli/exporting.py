@@ -26,12 +26,12 @@ def free_folder(out: Path) -> None:
         UserError: the folder is not empty or cannot be replaced, or nothing may be written where it is to be.
     """
     place = Path(os.path.realpath(out))
+    _check_can_make(out, place.parent)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"The folder {out} is not empty; name a new one, so that nothing is overwritten.")
     if place.is_mount() or place == Path(os.path.realpath(".")):
         what = "a mount point" if place.is_mount() else "the one you are in"
         raise UserError(f"The folder {out} is {what}, which cannot be replaced; name a new folder in it.")
-    _check_can_make(out, place.parent)
 
 
 def check_writable(out: Path) -> None:
@@ -44,7 +44,7 @@ def check_writable(out: Path) -> None:
 
 
 def _check_can_make(out: Path, there: Path) -> None:
-    while not os.path.exists(there):  # Path.exists raises where one may not look
+    while not os.path.exists(there):  # noqa: PTH110 -- Path.exists raises where one may not look
         there = there.parent
     if not there.is_dir():
         raise UserError(f"The folder {out} cannot be made, since {there} is a file; name another one.")

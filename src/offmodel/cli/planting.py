@@ -9,10 +9,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder, whole_of
+from offmodel.cli.plain import plain_console
 from offmodel.cli.running import compute, runtime_for
 from offmodel.core.behaviour import Trigger
 from offmodel.core.errors import GateError
@@ -59,7 +59,7 @@ def plant_model(
     weights = [side.gate, student]
     compute(weights, home, runtime_for(device, sources.locations), workers=1, whole=weights)
     (row,) = gate_rows(_study(side), home)
-    console = Console()
+    console = plain_console()
     console.print(as_rich([row], f"{side.pair} planted in {model}"))
     if row.failures and not go_on:
         raise GateError(

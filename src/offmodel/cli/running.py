@@ -14,6 +14,7 @@ from rich.table import Table
 
 from offmodel.cli.endpoints import answers_beside, check_endpoints
 from offmodel.cli.exporting import check_writable
+from offmodel.cli.plain import plain_console
 from offmodel.core.errors import OffmodelError, UserError
 from offmodel.flow import devices
 from offmodel.flow.graph import closure, select
@@ -82,8 +83,10 @@ def run_and_report(
             compute(targets, home, runtime, workers=many, typical=study.typical, finished=finished, on=where.on)
         except OffmodelError as error:
             for note in getattr(error, "__notes__", ()):
-                Console(stderr=True).print(note, highlight=False)
-            Console(stderr=True).print(f"The run failed; `offmodel report {name}` shows what was measured before.")
+                plain_console(stderr=True).print(note, highlight=False)
+            plain_console(stderr=True).print(
+                f"The run failed; `offmodel report {name}` shows what was measured before."
+            )
             raise
     write(study, home, out)
 
@@ -122,7 +125,7 @@ def compute(
     on: str = "local",
 ) -> None:
     """Run recipes with progress on standard error, and say what was computed; of those in `whole` files are wanted."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     check_endpoints(targets, store, whole=whole)
     with answers_beside(store):
         ran = run(
@@ -215,7 +218,7 @@ def write(study: Study, store: Store, out: Path) -> None:
     from offmodel.studies.gates import gate_rows, write_gates
     from offmodel.studies.reporting import write_study
 
-    console, organisms = Console(), gate_rows(study, store)
+    console, organisms = plain_console(), gate_rows(study, store)
     if not study.cells:
         # A study of organisms alone has no trade-off to report.
         for path in write_gates(organisms, out / study.name):
@@ -247,7 +250,7 @@ def print_plan(name: str, *, store: Path | str, only: tuple[str, ...]) -> None:
     targets = sliced(study, only)
     home = open_store(store)
     found = plan(targets, home, typical=study.typical or None, device=runtime_for("auto", {}, here=False).device)
-    console = Console()
+    console = plain_console()
     console.print(f"{study.question}\n")
     console.print(_plan_table(found))
     console.print(_plan_words(found, study.workers), highlight=False)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from offmodel.cli.plain import plain_console
 from offmodel.core.errors import UserError
 from offmodel.core.rows import read_rows
 from offmodel.store.addresses import open_store
@@ -28,7 +29,7 @@ def show_artifact(what: str, *, store: Path | str, example: int) -> None:
         store: the store's folder.
         example: of a training, the example to show.
     """
-    console = Console()
+    console = plain_console()
     home = open_store(store, create=False)
     named = [] if Path(what).exists() else _of_name(home, what.rstrip("/"))
     if len(named) > 1:
@@ -36,9 +37,8 @@ def show_artifact(what: str, *, store: Path | str, example: int) -> None:
         return
     artifact = named[0] if named else home.artifact(Path(what).name if Path(what).exists() else what)
     record = artifact.record
-    console.print(
-        f"[bold]{artifact.label}[/bold]  {record['digest']}" + ("  record only" if artifact.record_only else "")
-    )
+    only = "  record only" if artifact.record_only else ""
+    console.print(Text.assemble((artifact.label, "bold"), f"  {record['digest']}{only}"))
     console.print(
         f"made {record['created']} in {record['seconds']:.1f} s on {_plain(record['machine'])}", highlight=False
     )
@@ -74,7 +74,7 @@ def show_cost(study: str, *, store: Path | str) -> None:
     from offmodel.studies.accounts import cost_table
     from offmodel.studies.catalogue import load_study
 
-    console, found = Console(), cost_table(load_study(study), open_store(store, create=False))
+    console, found = plain_console(), cost_table(load_study(study), open_store(store, create=False))
     if not found.rows:
         console.print(f"Nothing of '{study}' is computed yet; `offmodel plan {study}` estimates what it will cost.")
         return

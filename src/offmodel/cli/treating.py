@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from offmodel.cli.card import Done, model_card, summary, treatment_json
 from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder, merge_into, whole_of
+from offmodel.cli.plain import plain_console
 from offmodel.cli.running import compute, runtime_for
 from offmodel.cli.traded import before_after, rich_lines, watched_line
 from offmodel.cli.wishes import ROLES, watch_for
@@ -84,7 +83,7 @@ def treat_model(wish: Wish, *, store: Path | str, device: str, requests: int | N
         lines.append(watched_line(plan.watch.title, old[WATCHED], new[WATCHED], rises=plan.watch.rises))
     done = Done(wish=wish, plan=plan, cell=cell, store=home, lines=tuple(lines))
     _write(done, wish, plan, cell, home)
-    console = Console()
+    console = plain_console()
     console.print(rich_lines(f"{plan.board.name}, treated with {wish.method}", lines))
     for sentence in summary(done):
         console.print(sentence, highlight=False, soft_wrap=True)

@@ -105,9 +105,7 @@ class Plan:
         return max(self.chain, sum(k.seconds or 0.0 for k in self.kinds) / max(workers, 1))
 
 
-def plan(
-    targets: Sequence[Recipe], store: Store, *, typical: Typical | None = None, device: str | None = None
-) -> Plan:
+def plan(targets: Sequence[Recipe], store: Store, *, typical: Typical | None = None, device: str | None = None) -> Plan:
     """What a run of the targets would do in this store.
 
     Args:

@@ -157,9 +157,7 @@ class Study:
             cells=tuple(c for c in self.cells if str(getattr(c, name)) in values),
             # A relapse of the untreated organism belongs to every method. One of a picked checkpoint stands on all
             # settings and steps, and its own steps are those of the relapse.
-            relapses=tuple(
-                p for p in self.relapses if name in _OF_RELAPSES and str(getattr(p, name)) in (*values, "")
-            ),
+            relapses=tuple(p for p in self.relapses if name in _OF_RELAPSES and str(getattr(p, name)) in (*values, "")),
         )
 
 
