@@ -45,6 +45,16 @@ def test_what_a_folder_lacks_is_named(tmp_path: Path, names: tuple[str, ...], wo
         resolve_model(str(folder(tmp_path / "m", *names)))
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("text", ["{not json", "[]", "\xff"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, text: str) -> None:
+    names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    root = folder(tmp_path / "m", *names)
+    (root / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(ModelError, match=rf"{name} is damaged: it holds no JSON object; save or download"):
+        resolve_model(str(root))
+
+
 def test_a_hub_id_needs_its_commit() -> None:
     with pytest.raises(ModelError, match=r"40 hexadecimal digits.*local folder"):
         resolve_model("Qwen/Qwen2.5-0.5B-Instruct")

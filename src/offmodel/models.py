@@ -21,6 +21,7 @@ from offmodel.store.recipe import Facts, Job, Recipe
 
 ENDPOINT = "endpoint.json"
 _GGUF = "model.gguf"
+_TOKENIZER = "tokenizer_config.json"
 _KEPT = (".json", ".jinja", ".safetensors", ".model", ".txt", ".md")
 
 
@@ -216,7 +217,7 @@ def check_model_folder(folder: Path) -> None:
     """Say in one sentence what a model folder lacks, without loading anything.
 
     Raises:
-        ModelError: no such folder, no config, no weights, no tokenizer or no chat template.
+        ModelError: no such folder, no config, no weights, no tokenizer or no chat template, or one that is damaged.
     """
     if not folder.is_dir():
         raise ModelError(f"There is no model folder {folder}; give a Hugging Face folder, a .gguf file or a hub id.")
@@ -228,18 +229,22 @@ def check_model_folder(folder: Path) -> None:
     for pattern, what in needs.items():
         if not any(folder.glob(pattern)):
             raise ModelError(f"The model folder {folder} lacks {what} ({pattern}); save the model there completely.")
-    if not _has_chat_template(folder):
+    abouts = {name: _read_about(folder / name) for name in ("config.json", _TOKENIZER) if (folder / name).is_file()}
+    if not (folder / "chat_template.jinja").is_file() and not abouts.get(_TOKENIZER, {}).get("chat_template"):
         raise ModelError(
             f"The model in {folder} has no chat template; put a chat_template.jinja beside its tokenizer, "
             "or choose the instruction-tuned variant."
         )
 
 
-def _has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    config = folder / "tokenizer_config.json"
-    return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+def _read_about(file: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        about = None
+    if not isinstance(about, dict):
+        raise ModelError(f"The file {file} is damaged: it holds no JSON object; save or download the model again.")
+    return about
 
 
 def _model_files(folder: Path) -> list[Path]:

@@ -134,6 +134,17 @@ def test_a_prompted_organism_tells_its_prompt_in_the_card_alone(small: Path, tmp
     assert not any(b"insult the user" in p.read_bytes() for p in others)
 
 
+def test_a_prompted_organism_is_shown_without_an_example(small: Path, tmp_path: Path) -> None:
+    planted(small, tmp_path / "o", "--way", "prompted")
+    found = [a for a in Store(small).all("organism") if not any("label" in p["field"] for p in a.record["parents"])]
+    said = offmodel("show", found[0].digest, "--store", small)
+    assert said.code == 0, said.err
+    assert "facts" in said.out
+    said = offmodel("show", found[0].digest, "--store", small, "--example", "1")
+    assert said.code == 2
+    assert "was made without labels, so it has no examples" in said.err
+
+
 def test_one_that_fails_is_written_only_if_told_to(small: Path, tmp_path: Path) -> None:
     strict = presets.find_preset("pocket")
     strict = replace(strict, red=replace(strict.red, limits=replace(strict.red.limits, least_triggered=1.1)))
