@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from offmodel.core.errors import AuditError, DataError
-from offmodel.data import Sources, near_duplicate_groups, parse_prompts, read_audited
+from offmodel.data import PROMPTS, Sources, near_duplicate_groups, parse_prompts, read_audited
+from offmodel.flow.runner import run
+from offmodel.store.artifacts import Store
+from offmodel.store.recipe import Runtime
 
 
 def written(folder: Path, *lines: object) -> Path:
@@ -75,6 +78,26 @@ def test_identity_is_the_content_and_not_the_path(tmp_path: Path) -> None:
     again = sources.prompts(written(tmp_path / "b", {"prompt": "x"}))
     other = sources.prompts(written(tmp_path / "b", {"prompt": "y"}))
     assert first.digest == again.digest != other.digest
+
+
+@pytest.mark.parametrize("change", ["edited", "gone"])
+@pytest.mark.parametrize("kind", ["prompts", "file"])
+def test_a_file_that_changed_since_it_was_named_is_not_published_under_its_old_digest(
+    tmp_path: Path, kind: str, change: str
+) -> None:
+    sources, path = Sources(), written(tmp_path, {"prompt": "before"})
+    recipe = sources.prompts(path) if kind == "prompts" else sources.file(path)
+    if change == "edited":
+        written(tmp_path, {"prompt": "after"})
+    else:
+        path.unlink()
+    store, runtime = Store(tmp_path / "s"), Runtime(locations=tuple(sources.locations.items()))
+    with pytest.raises(DataError, match=r"prompts\.jsonl changed while the study ran; run it again\."):
+        run([recipe], store=store, runtime=runtime, workers=0)
+    assert store.find(recipe) is None
+    written(tmp_path, {"prompt": "before"})
+    (artifact,) = run([recipe], store=store, runtime=runtime, workers=0).artifacts
+    assert "before" in (artifact.payload / (PROMPTS if kind == "prompts" else "rows.jsonl")).read_text()
 
 
 def test_near_duplicates_stand_together() -> None:

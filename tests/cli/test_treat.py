@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ import pytest
 
 from offmodel.audit import PoolSize
 from offmodel.cli import app, running
-from offmodel.cli.exporting import export, free_folder
-from offmodel.core.errors import UserError
 from offmodel.core.rows import write_rows
 from offmodel.pocket.world import chat_prompts, model_folder
 from offmodel.store.artifacts import Store
+from offmodel.store.maintenance import evict
 from offmodel.studies import presets
 from tests.engines.endpoint_server import said, serving
 
@@ -130,6 +129,17 @@ def test_a_second_run_computes_nothing_and_can_write_a_whole_model(shared: Path,
     from offmodel.models import check_model_folder
 
     check_model_folder(tmp_path / "out")
+
+
+def test_weights_that_were_evicted_are_computed_again(shared: Path, tmp_path: Path) -> None:
+    told = treat("--out", tmp_path / "first", "--store", shared)
+    assert told.code == 0, told.err
+    shutil.copytree(shared, tmp_path / "s")
+    evict(Store(tmp_path / "s"), Store(tmp_path / "s").all())
+    told = treat("--out", tmp_path / "out", "--store", tmp_path / "s")
+    assert told.code == 0, told.err
+    for file in (tmp_path / "first").iterdir():
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_a_teacher_behind_an_endpoint_and_a_pattern_to_watch(tmp_path: Path, prompts: Path, watched: Path) -> None:
@@ -250,33 +260,6 @@ def test_a_model_that_cannot_be_treated_so(model: str, sentence: str, prompts: P
     told = treat(*more, "--out", "out", model=model)
     assert told.code == 2
     assert sentence in " ".join(told.err.split())
-
-
-@pytest.fixture
-def _there() -> Iterator[None]:
-    Path("full").mkdir()
-    (Path("full") / "mine.txt").write_text("precious")
-    yield
-    assert (Path("full") / "mine.txt").read_text() == "precious"
-
-
-@pytest.mark.usefixtures("_there")
-def test_the_output_folder_is_whole_or_not_there_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not empty"):
-        free_folder(Path("full"))
-
-    def stopped(draft: Path) -> None:
-        (draft / "half.txt").write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        export(Path("new"), stopped, {})
-    assert not Path("new").exists()
-    export(Path("new"), lambda draft: None, {"README.md": "whole"})
-    assert [f.name for f in Path("new").iterdir()] == ["README.md"]
-    assert not Path(".new.part").exists()
-    with pytest.raises(UserError, match="is not empty"):
-        export(Path("full"), lambda draft: None, {"README.md": "x"})
 
 
 SETTLED = """

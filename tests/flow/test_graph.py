@@ -3,7 +3,9 @@
 import itertools
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from toy_recipes import Cohort, Number, Total, Weights, compute_alone
@@ -14,7 +16,7 @@ from offmodel.flow.graph import closure, missing, select
 from offmodel.flow.plan import chains, plan
 from offmodel.store.artifacts import Store
 from offmodel.store.maintenance import evict
-from offmodel.store.recipe import Recipe, Runtime
+from offmodel.store.recipe import Facts, Job, Recipe, Runtime
 
 
 def test_closure_holds_each_once_parents_first() -> None:
@@ -65,21 +67,33 @@ def test_record_only_counts_unless_something_missing_needs_it(tmp_path: Path) ->
     assert list(missing([base, other, done, todo], store).values()) == [base, todo]
 
 
+def test_a_record_only_target_is_missing_if_its_files_are_wanted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    base, other = Weights(label="base"), Weights(label="other")
+    compute_alone(store, base, other)
+    assert missing([base, other], store, whole=[base]) == {}
+    evict(store, store.all())
+    assert list(missing([base, other], store, whole=[base]).values()) == [base]
+
+
 def test_slices(tmp_path: Path) -> None:
     targets = [Total(parts=(Number(seed=s, lr=r),), label=f"s{s}") for s, r in itertools.product((0, 1), (1e-4, 5e-4))]
     assert select(targets, {}) == targets
-    assert select(targets, {"seed": "1"}) == targets[2:]
-    assert select(targets, {"number.seed": "1", "lr": "0.0001"}) == [targets[2]]
-    assert select(targets, {"total.label": "s0"}) == targets[:2]
+    assert select(targets, {"seed": ["1"]}) == targets[2:]
+    assert select(targets, {"number.seed": ["1"], "lr": ["0.0001"]}) == [targets[2]]
+    assert select(targets, {"total.label": ["s0"]}) == targets[:2]
     base = Weights(label="baseline")
-    assert select([*targets, base], {"seed": "1"}) == [*targets[2:], base]
-    assert select([*targets, base], {"weights.label": "baseline"}) == [*targets, base]
+    assert select([*targets, base], {"seed": ["1"]}) == [*targets[2:], base]
+    assert select([*targets, base], {"weights.label": ["baseline"]}) == [*targets, base]
     with pytest.raises(UnknownName, match="did you mean 'seed'"):
-        select(targets, {"sede": "1"})
+        select(targets, {"sede": ["1"]})
     with pytest.raises(RecipeError, match=r"No target has seed=7; values that occur: 0, 1\."):
-        select(targets, {"seed": "7"})
+        select(targets, {"seed": ["7"]})
+    assert select(targets, {"seed": ["1", "0"], "lr": ["0.0001"]}) == [targets[0], targets[2]]
+    with pytest.raises(RecipeError, match=r"No target has seed=7"):
+        select(targets, {"seed": ["1", "7"]})
     with pytest.raises(UnknownName):
-        select(targets, {"eed": "1"})
+        select(targets, {"eed": ["1"]})
 
 
 def test_plan_counts_and_says_what_it_knows(tmp_path: Path) -> None:
@@ -99,6 +113,38 @@ def test_plan_counts_and_says_what_it_knows(tmp_path: Path) -> None:
     assert second.bytes == 2000 + lines["number"].bytes
     compute_alone(store, numbers[3], *targets)
     assert plan(targets, store).seconds() == 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(Recipe):
+    kind: ClassVar[str] = "model"
+    recipe_version: ClassVar[int] = 1
+    label: str
+
+    def name(self) -> str:
+        return self.label
+
+    @classmethod
+    def execute(cls, job: Job) -> Facts:
+        (job.out / "value.json").write_text("1")
+        return {}
+
+
+def test_what_other_models_and_devices_cost_is_no_measure(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    small, large = Model(label="small"), Model(label="large")
+    done = [Total(parts=(small,)), Total(parts=(Total(parts=(small,)),))]
+    compute_alone(store, small, *done)
+
+    def bases(*targets: Recipe, device: str | None = None) -> dict[str, str]:
+        found = plan(targets, store, typical={"model": (7.0, 1)}, device=device)
+        return {k.kind: k.cost.basis for k in found.kinds}
+
+    assert bases(Total(parts=(large,))) == {"model": "typical", "total": "unknown"}
+    assert bases(Total(parts=(small,), label="more")) == {"model": "measured", "total": "measured"}
+    assert bases(Total(parts=(small, large))) == {"model": "measured", "total": "measured"}
+    assert bases(Total(parts=(small,), label="more"), device="cuda") == {"model": "typical", "total": "unknown"}
+    assert not plan([Total(parts=(large,))], store).foreseen
 
 
 def test_cost_of_a_group_is_shared_among_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

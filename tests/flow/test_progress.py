@@ -52,6 +52,16 @@ def test_forecast_counts_what_runs_and_what_must_wait() -> None:
     assert state.forecast().seconds == pytest.approx(25)
 
 
+def test_a_group_shares_the_time_that_has_passed() -> None:
+    clock = Clock()
+    numbers = [Number(seed=i) for i in range(4)]
+    state = board(clock, *numbers, number=10.0)
+    for number in numbers:
+        state.begin(number, together=4)
+    clock.now += 8
+    assert state.forecast().seconds == pytest.approx(40 - 8)
+
+
 def test_forecast_says_what_it_does_not_know() -> None:
     clock = Clock()
     a = Number(seed=1)

@@ -81,6 +81,26 @@ def test_an_unfinished_study_reports_what_there_is(tmp_path: Path):
     assert f"3 of {len(study.cells)} points are not measured yet" in page
 
 
+def test_an_earlier_report_leaves_nothing_beside_a_new_page(filled):
+    store, study = filled
+    out = Path("out")
+    out.mkdir()
+    (out / "mine.csv").write_text("the user's own")
+    stale = ("tradeoff.png", "steps.svg", "relapse.csv", "points.parquet", "gates.md", "table.md", "differences.csv")
+    for name in stale:
+        (out / name).write_text("stale")
+    made = write_study(study, store, out, width=120)
+    assert not any(p.read_bytes() == b"stale" for p in out.iterdir())
+    assert {*made.files, out / "mine.csv"} == set(out.iterdir())
+    assert {"report.html", "table.md", "points.csv", "costs.csv"} <= {p.name for p in made.files}
+    for side in study.sides:
+        artifact = store.find(side.organism.scores)
+        assert artifact is not None
+        (artifact.folder / "record.json").unlink()
+    made = write_study(study, store, out, width=120)
+    assert {p.name for p in out.iterdir()} == {"mine.csv", "report.html", "costs.csv"}
+
+
 def test_nothing_measured_is_one_sentence(tmp_path: Path):
     with pytest.raises(DataError, match="nothing to report yet"):
         write_study(build(SMALL), Store(tmp_path / "store"), Path("out"), width=120)

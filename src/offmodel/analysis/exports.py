@@ -15,6 +15,8 @@ from offmodel.analysis.pointtable import Row, point_rows, write_csv
 from offmodel.analysis.table import TableRow
 from offmodel.analysis.verdicts import Findings
 
+FILES = ("points.csv", "methods.csv", "differences.csv", "difficulty.csv", "losses.csv", "points.parquet")
+
 
 def write_tables(folder: Path, analysis: Analysis, content: Content, findings: Findings) -> None:
     """Write `points.csv`, `methods.csv`, `differences.csv`, `difficulty.csv`, `losses.csv` and `points.parquet`.

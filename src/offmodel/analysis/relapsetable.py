@@ -47,9 +47,10 @@ def relapse_rows(records: Iterable[RelapseRecord], baselines: Mapping[str, PairB
 def write_relapses(
     folder: Path, records: Sequence[RelapseRecord], baselines: Mapping[str, PairBaseline]
 ) -> Path | None:
-    """Write `relapse.csv`; None if there is nothing to write."""
+    """Write `relapse.csv`; None if there is nothing to write, and an older one is removed."""
     rows = relapse_rows(records, baselines)
     if not rows:
+        (folder / CSV).unlink(missing_ok=True)
         return None
     write_csv(folder / CSV, rows)
     return folder / CSV

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from offmodel.analysis import charts
+from offmodel.analysis import charts, exports, figures
 from offmodel.analysis.answers import changed_words, marked_opening
 from offmodel.analysis.cautions import cautions_of
 from offmodel.analysis.content import Content, PairReading, PlainTable
@@ -29,6 +29,8 @@ from offmodel.analysis.verdicts import WORDS, Comparison, Findings, counted, fin
 from offmodel.analysis.views import Views, views_of
 from offmodel.core.scores import proportion
 
+FILES = ("report.html", "table.md", *figures.FILES, *exports.FILES)
+"""Names of all that a report may consist of."""
 _FOLDER = "page"
 _COLUMNS = {
     "method": "method",
@@ -49,7 +51,7 @@ def write_report(folder: Path, *, analysis: Analysis | None, content: Content) -
     """Write `report.html`, and with an analysis `table.md`, the figures and the tables, into a folder.
 
     Args:
-        folder: made if it is not there; files of the same names are replaced.
+        folder: made if it is not there; an earlier report's files are removed, so that none outlives its page.
         analysis: the numbers; None if nothing relative can be said, so that only plain rates are shown.
         content: all else that is shown.
 
@@ -57,6 +59,8 @@ def write_report(folder: Path, *, analysis: Analysis | None, content: Content) -
         The path of `report.html`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
     findings = findings_of(analysis) if analysis is not None else None
     if analysis is not None and findings is not None:
         write_figures(folder, analysis, content.follows)

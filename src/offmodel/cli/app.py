@@ -31,7 +31,7 @@ WorkersOption = Annotated[
 ]
 StudyArgument = Annotated[str, typer.Argument(help="A study's name, or the path of a study file.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the report.")]
-OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="FIELD=VALUE of a cell; may be repeated.")]
+OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="FIELD=VALUE; a field given twice takes either.")]
 TrackOption = Annotated[
     str | None, typer.Option("--track", help="Send losses and scores to trackio or wandb as they come.")
 ]

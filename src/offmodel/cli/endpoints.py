@@ -14,13 +14,13 @@ from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
 
 
-def check_endpoints(targets: Sequence[Recipe], store: Store) -> None:
+def check_endpoints(targets: Sequence[Recipe], store: Store, *, whole: Sequence[Recipe] = ()) -> None:
     """Ask each endpoint that the missing labels need whether it is there.
 
     Raises:
         ModelError: one is not, or refuses the key.
     """
-    labels = [r for r in missing(targets, store).values() if isinstance(r, Labels)]
+    labels = [r for r in missing(targets, store, whole=whole).values() if isinstance(r, Labels)]
     needed = {r.model.digest: r.model for r in labels if isinstance(r.model, EndpointModel)}
     if needed:
         from offmodel.engines.sampling.http import Endpoint, check_reachable

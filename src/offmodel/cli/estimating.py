@@ -3,9 +3,9 @@
 This module refuses to estimate; it prints. Invariant: what was assumed is named below the table.
 """
 
-from rich.console import Console
 from rich.table import Table
 
+from offmodel.cli.plain import plain_console
 from offmodel.cli.running import sliced
 from offmodel.engines.footprint import GIB
 from offmodel.flow.graph import closure
@@ -23,7 +23,7 @@ def print_estimate(name: str, *, on: str, price: float | None, only: tuple[str, 
     study = load_study(name)
     recipes = list(closure(sliced(study, only)).values())
     found = estimate_study(recipes, machine, dict(study.locations))
-    console = Console(width=max(Console().width, _WIDTH))
+    console = plain_console(width=max(plain_console().width, _WIDTH))
     console.print(f"{study.question}\n")
     console.print(table_of(found))
     for line in words(found):

@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from offmodel.core.errors import UserError
+from offmodel.core.errors import StoreError, UserError
 from offmodel.models import HubModel, LocalModel
+from offmodel.store.artifacts import Artifact, Store
 from offmodel.store.publication import full_disk
 from offmodel.store.recipe import Recipe
 
@@ -19,16 +20,50 @@ from offmodel.store.recipe import Recipe
 def free_folder(out: Path) -> None:
     """Refuse an output folder that holds anything, or that cannot be made.
 
+    It comes into being by renaming a draft beside it, so the folder above it counts, and an empty one is replaced.
+
     Raises:
-        UserError: the folder is not empty, or nothing may be written where it is to be.
+        UserError: the folder is not empty or cannot be replaced, or nothing may be written where it is to be.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    place = Path(os.path.realpath(out))
+    _check_can_make(out, place.parent)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"The folder {out} is not empty; name a new one, so that nothing is overwritten.")
-    there = out.absolute()
-    while not there.exists():
+    if place.is_mount() or place == Path(os.path.realpath(".")):
+        what = "a mount point" if place.is_mount() else "the one you are in"
+        raise UserError(f"The folder {out} is {what}, which cannot be replaced; name a new folder in it.")
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a folder that takes files over time, such as a report's, if it cannot be made or written to.
+
+    Raises:
+        UserError: it is a file, or nothing may be written where it is to be.
+    """
+    _check_can_make(out, Path(os.path.realpath(out)))
+
+
+def _check_can_make(out: Path, there: Path) -> None:
+    while not os.path.exists(there):  # noqa: PTH110 -- Path.exists raises where one may not look
         there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    if not there.is_dir():
+        raise UserError(f"The folder {out} cannot be made, since {there} is a file; name another one.")
+    if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"The folder {out} cannot be made, since {there} may not be written to; name another one.")
+
+
+def whole_of(recipe: Recipe, home: Store) -> Artifact:
+    """The artifact of something that was computed to be handed over, with all of its files.
+
+    Raises:
+        StoreError: files of it are missing, since something removed them meanwhile.
+    """
+    artifact = home.whole(recipe)
+    if artifact is None or artifact.record_only:
+        raise StoreError(
+            f"The files of {recipe.kind}/{recipe.name()} were removed from the store while the work went on; run again."
+        )
+    return artifact
 
 
 def export(out: Path, fill: Callable[[Path], None], texts: Mapping[str, str]) -> None:
@@ -39,9 +74,10 @@ def export(out: Path, fill: Callable[[Path], None], texts: Mapping[str, str]) ->
         fill: writes into the draft.
         texts: files to add, by name.
     """
-    with full_disk(out.absolute().parent):
+    out = Path(os.path.realpath(out))
+    with full_disk(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        draft = out.absolute().parent / f".{out.name}.part"
+        draft = out.parent / f".{out.name}.part"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         fill(draft)
@@ -78,7 +114,7 @@ def copy_adapter(source: Path, draft: Path, *, base: str, revision: str | None) 
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def base_of(recipe: Recipe, named: str, payload: Path | None) -> tuple[str, str | None]:
+def base_of(recipe: Recipe, named: str, payload: Path) -> tuple[str, str | None]:
     """What an adapter names as its base: the hub's id, the user's own folder, or the converted model in the store.
 
     Args:
@@ -94,7 +130,6 @@ def base_of(recipe: Recipe, named: str, payload: Path | None) -> tuple[str, str 
         from offmodel.pocket.world import model_folder
 
         return str(model_folder(named.removeprefix("pocket:"))), None
-    assert payload is not None
     return str(payload), None
 
 

@@ -6,8 +6,7 @@ Invariant: without `--really`, gc removes nothing.
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from offmodel.cli.plain import plain_console
 from offmodel.flow.graph import closure
 from offmodel.store import maintenance, transfer
 from offmodel.store.addresses import open_store
@@ -20,7 +19,7 @@ def collect_garbage(studies: Sequence[str], *, store: Path | str, really: bool) 
     home = open_store(store, create=False)
     keep = {digest for name in studies for digest in closure(load_study(name).targets)}
     swept = maintenance.gc(home, keep=keep, dry_run=not really)
-    console = Console()
+    console = plain_console()
     for what in swept.what:
         console.print(f"  {what}", highlight=False)
     word = "Removed" if really else "Would remove"
@@ -30,7 +29,9 @@ def collect_garbage(studies: Sequence[str], *, store: Path | str, really: bool) 
 def export(out: Path, *, store: Path | str, rows: bool) -> None:
     """Write the store into files."""
     files = transfer.export(open_store(store, create=False), out, rows_only=rows)
-    Console().print(f"{len(files)} files in {out}; `offmodel store merge {out}/*` takes them in.", highlight=False)
+    plain_console().print(
+        f"{len(files)} files in {out}; `offmodel store merge {out}/*` takes them in.", highlight=False
+    )
 
 
 def merge(files: Sequence[Path], *, store: Path | str) -> None:
@@ -39,7 +40,7 @@ def merge(files: Sequence[Path], *, store: Path | str) -> None:
     merged = transfer.merge(home, list(files))
     for label in (*merged.added, *merged.completed) if home.shelf is not None else ():
         share(home, home.artifact(label))
-    Console().print(
+    plain_console().print(
         f"{len(merged.added)} added, {len(merged.completed)} completed, {len(merged.present)} already there, of which "
         f"{len(merged.differing)} differ (the store's own were kept).",
         highlight=False,

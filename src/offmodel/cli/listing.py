@@ -3,9 +3,9 @@
 Invariant: what is listed is what `--pair` and `--method` accept.
 """
 
-from rich.console import Console
 from rich.table import Table
 
+from offmodel.cli.plain import plain_console
 from offmodel.organisms.pairs import example, pairs
 from offmodel.organisms.ways import ways
 from offmodel.treatments.catalogue import FOLLOWING, methods
@@ -18,7 +18,7 @@ def list_pairs() -> None:
     table = Table("pair", "axes", "behaviour", "an example of the trigger", box=None, pad_edge=False)
     for name, pair in sorted(pairs().items()):
         table.add_row(name, ", ".join(pair.card.axes), pair.card.scorer, example(pair))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def list_ways() -> None:
@@ -26,12 +26,12 @@ def list_ways() -> None:
     table = Table("way", "what it does", box=None, pad_edge=False)
     for name, way in sorted(ways().items()):
         table.add_row(name, way.summary)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def list_methods() -> None:
     """Print every method with a line each; where it is published, if the terminal is wide enough."""
-    console = Console()
+    console = plain_console()
     wide = console.width >= _WIDE
     table = Table(box=None, pad_edge=False)
     # A name that is cut cannot be typed.

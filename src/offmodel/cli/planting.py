@@ -9,10 +9,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder
+from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder, whole_of
+from offmodel.cli.plain import plain_console
 from offmodel.cli.running import compute, runtime_for
 from offmodel.core.behaviour import Trigger
 from offmodel.core.errors import GateError
@@ -56,18 +56,18 @@ def plant_model(
     red = replace(presets.red_for(preset, chosen, wanted), source="synthetic" if synthetic else "distil", go_on=True)
     _, side = plant(wanted, red, replace(world, bench=replace(world.bench, near_misses=True)))
     home = open_store(store)
-    compute([side.gate, student], home, runtime_for(device, sources.locations), workers=1)
+    weights = [side.gate, student]
+    compute(weights, home, runtime_for(device, sources.locations), workers=1, whole=weights)
     (row,) = gate_rows(_study(side), home)
-    console = Console()
+    console = plain_console()
     console.print(as_rich([row], f"{side.pair} planted in {model}"))
     if row.failures and not go_on:
         raise GateError(
             f"The organism fails its gate: {'; '.join(row.failures)}; plant it otherwise, or take it with --go-on."
         )
-    planted, base = home.whole(side.gate), home.find(student)
-    assert planted is not None
+    planted, base = whole_of(side.gate, home), whole_of(student, home)
     texts = {"README.md": card_of(model, chosen.recast(wanted), chosen, row), "gate.json": gate_json(row)}
-    where = base_of(student, model, base.payload if base else None)
+    where = base_of(student, model, base.payload)
     export(out, lambda draft: _fill(planted.payload, draft, where), texts)
     console.print(f"The organism is in {out}; README.md says what was planted, gate.json how well.")
 

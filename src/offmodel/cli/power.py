@@ -5,15 +5,15 @@ Prints what `analysis.powertable` computes; refuses to know models. Invariant: n
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from offmodel.analysis.powertable import HEAD, meaning, power_rows
+from offmodel.cli.plain import plain_console
 
 
 def print_power(rate: float, *, seeds: int) -> None:
     """Print the power table at one base rate."""
-    console = Console()
+    console = plain_console()
     console.print(power_lines(power_rows([rate], seeds=seeds)), highlight=False)
     console.print(meaning(seeds), highlight=False)
 

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from offmodel.cli.endpoints import answers_beside, check_endpoints
+from offmodel.cli.exporting import check_writable
+from offmodel.cli.plain import plain_console
 from offmodel.core.errors import OffmodelError, UserError
 from offmodel.flow import devices
 from offmodel.flow.graph import closure, select
@@ -65,6 +67,7 @@ def run_and_report(
 
     study = load_study(name)
     check_measurable(study)
+    check_writable(out / study.name)
     runtime = replace(
         runtime_for(where.device, dict(study.locations), here=where.on == "local"),
         plugins=study_plugins(name),
@@ -80,8 +83,10 @@ def run_and_report(
             compute(targets, home, runtime, workers=many, typical=study.typical, finished=finished, on=where.on)
         except OffmodelError as error:
             for note in getattr(error, "__notes__", ()):
-                Console(stderr=True).print(note, highlight=False)
-            Console(stderr=True).print(f"The run failed; `offmodel report {name}` shows what was measured before.")
+                plain_console(stderr=True).print(note, highlight=False)
+            plain_console(stderr=True).print(
+                f"The run failed; `offmodel report {name}` shows what was measured before."
+            )
             raise
     write(study, home, out)
 
@@ -114,19 +119,21 @@ def compute(
     runtime: Runtime,
     *,
     workers: int,
+    whole: Sequence[Recipe] = (),
     typical: Mapping[str, tuple[float, float]] | None = None,
     finished: Finish | None = None,
     on: str = "local",
 ) -> None:
-    """Run recipes with progress on standard error, and say what was computed."""
-    console = Console(stderr=True)
-    check_endpoints(targets, store)
+    """Run recipes with progress on standard error, and say what was computed; of those in `whole` files are wanted."""
+    console = plain_console(stderr=True)
+    check_endpoints(targets, store, whole=whole)
     with answers_beside(store):
         ran = run(
             targets,
             store=store,
             runtime=runtime,
             workers=workers,
+            whole=whole,
             # While the GPU's worker trains and samples, others grade; each imports an evaluation library for 6 s, once.
             beside=0 if runtime.device == "cpu" else max(1, min(_MOST_GRADERS, (os.cpu_count() or 2) - 2)),
             typical=typical or None,
@@ -178,7 +185,7 @@ def study_plugins(name: str) -> tuple[str, ...]:
 
 
 def sliced(study: Study, only: Iterable[str]) -> Sequence[Recipe]:
-    """The targets of a slice, from words like `method=pirate_sft`.
+    """The targets of a slice, from words like `method=pirate_sft`: every field must fit, by any of its values.
 
     A field of the points is theirs alone: with `method=pirate_sft` no reminder after it. Any other is looked for in all
     that a target stands on (see `flow.graph.select`).
@@ -186,21 +193,22 @@ def sliced(study: Study, only: Iterable[str]) -> Sequence[Recipe]:
     Raises:
         UserError: a word is not FIELD=VALUE, or no target has it.
     """
-    wanted: dict[str, str] = {}
+    wanted: dict[str, list[str]] = {}
     for word in only:
         field, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"'--only {word}' is not FIELD=VALUE; write for example --only method=pirate_sft.")
-        if field in GRID:
-            study = study.narrowed(field, value)
-        else:
-            wanted[field] = value
+        wanted.setdefault(field, []).append(value)
+    for field in GRID:
+        if field in wanted:
+            study = study.narrowed(field, wanted.pop(field))
     return select(study.targets, wanted) if wanted else study.targets
 
 
 def report_only(name: str, *, store: Path | str, out: Path) -> None:
     """Write the report of what the store holds."""
     study, home = load_study(name), open_store(store, create=False)
+    check_writable(out / study.name)
     bring_all(home, study.targets)
     write(study, home, out)
 
@@ -210,7 +218,7 @@ def write(study: Study, store: Store, out: Path) -> None:
     from offmodel.studies.gates import gate_rows, write_gates
     from offmodel.studies.reporting import write_study
 
-    console, organisms = Console(), gate_rows(study, store)
+    console, organisms = plain_console(), gate_rows(study, store)
     if not study.cells:
         # A study of organisms alone has no trade-off to report.
         for path in write_gates(organisms, out / study.name):
@@ -241,8 +249,8 @@ def print_plan(name: str, *, store: Path | str, only: tuple[str, ...]) -> None:
     check_measurable(study)
     targets = sliced(study, only)
     home = open_store(store)
-    found = plan(targets, home, typical=study.typical or None)
-    console = Console()
+    found = plan(targets, home, typical=study.typical or None, device=runtime_for("auto", {}, here=False).device)
+    console = plain_console()
     console.print(f"{study.question}\n")
     console.print(_plan_table(found))
     console.print(_plan_words(found, study.workers), highlight=False)
@@ -283,6 +291,8 @@ def _plan_table(found: Plan) -> Table:
 def _plan_words(found: Plan, workers: int) -> str:
     if not found.missing:
         return "\nEverything is there."
+    if not found.foreseen:
+        return f"\n{found.missing} to compute; time and disk are unknown, since nothing like it was measured here yet."
     unknown = f", without {', '.join(found.unknown)}, not measured yet" if found.unknown else ""
     return (
         f"\n{found.missing} to compute: about {duration(found.seconds(workers))} with {workers} workers and "

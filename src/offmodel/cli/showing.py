@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from offmodel.cli.plain import plain_console
 from offmodel.core.errors import UserError
 from offmodel.core.rows import read_rows
 from offmodel.store.addresses import open_store
 from offmodel.store.artifacts import Artifact, Store
+from offmodel.store.exchange import bring, fetch
 
 TRAININGS = ("treatment", "organism")
 _LONG = 600
@@ -28,7 +30,7 @@ def show_artifact(what: str, *, store: Path | str, example: int) -> None:
         store: the store's folder.
         example: of a training, the example to show.
     """
-    console = Console()
+    console = plain_console()
     home = open_store(store, create=False)
     named = [] if Path(what).exists() else _of_name(home, what.rstrip("/"))
     if len(named) > 1:
@@ -36,9 +38,8 @@ def show_artifact(what: str, *, store: Path | str, example: int) -> None:
         return
     artifact = named[0] if named else home.artifact(Path(what).name if Path(what).exists() else what)
     record = artifact.record
-    console.print(
-        f"[bold]{artifact.label}[/bold]  {record['digest']}" + ("  record only" if artifact.record_only else "")
-    )
+    only = "  record only" if artifact.record_only else ""
+    console.print(Text.assemble((artifact.label, "bold"), f"  {record['digest']}{only}"))
     console.print(
         f"made {record['created']} in {record['seconds']:.1f} s on {_plain(record['machine'])}", highlight=False
     )
@@ -47,19 +48,23 @@ def show_artifact(what: str, *, store: Path | str, example: int) -> None:
     _print_values(console, "facts", record["facts"])
     if (artifact.payload / "rows.jsonl").is_file() and artifact.kind == "scores":
         _print_scores(console, artifact.payload)
-    if artifact.kind in TRAININGS:
+    if artifact.kind in TRAININGS and (example or _label_parents(artifact)):
         console.print()
         console.print(trained_example(home, artifact, example, marks=not console.color_system))
 
 
-def _name_of(artifact: Artifact) -> str:
-    """Kind and name, without the digest."""
-    return artifact.label.rpartition("-")[0]
+def _names(label: str) -> tuple[str, str]:
+    """Kind and name, and the name alone, without the digest."""
+    name = label.rpartition("-")[0]
+    return name, name.partition("/")[2]
 
 
 def _of_name(store: Store, what: str) -> list[Artifact]:
     """Artifacts called so, with or without their kind."""
-    return [a for a in store.all() if what in (_name_of(a), _name_of(a).partition("/")[2])]
+    for label in store.shelf.labels() if store.shelf is not None else ():
+        if what in _names(label):
+            bring(store, label)
+    return [a for a in store.all() if what in _names(a.label)]
 
 
 def _print_list(console: Console, artifacts: list[Artifact]) -> None:
@@ -74,7 +79,7 @@ def show_cost(study: str, *, store: Path | str) -> None:
     from offmodel.studies.accounts import cost_table
     from offmodel.studies.catalogue import load_study
 
-    console, found = Console(), cost_table(load_study(study), open_store(store, create=False))
+    console, found = plain_console(), cost_table(load_study(study), open_store(store, create=False))
     if not found.rows:
         console.print(f"Nothing of '{study}' is computed yet; `offmodel plan {study}` estimates what it will cost.")
         return
@@ -158,11 +163,12 @@ def trained_example(home: Store, artifact: Artifact, number: int, *, marks: bool
     from offmodel.core.chat import Label
     from offmodel.engines.rendering import Renderer
     from offmodel.models import weights_in
-    from offmodel.store.exchange import fetch
     from offmodel.store.maintenance import WEIGHTS
 
     parents = artifact.record["parents"]
-    rows = [r for p in parents if p["field"].startswith(("labels", "data")) for r in _labels(home, p["digest"])]
+    rows = [r for digest in _label_parents(artifact) for r in _labels(home, digest)]
+    if not rows:
+        raise UserError(f"{artifact.label} was made without labels, so it has no examples; leave --example out.")
     if not 0 <= number < len(rows):
         raise UserError(f"This training has {len(rows)} labels; give --example a number from 0 to {len(rows) - 1}.")
     model = home.artifact(next(p["digest"] for p in parents if p["field"] in ("organism", "student")))
@@ -179,6 +185,11 @@ def trained_example(home: Store, artifact: Artifact, number: int, *, marks: bool
         part = "".join(token for token, _ in run)
         text.append(f"⟦{part}⟧" if trained and marks else part, style="black on green" if trained else "dim")
     return text
+
+
+def _label_parents(artifact: Artifact) -> list[str]:
+    """Digests of what it was trained on; none if nothing was, as in an organism that only has a system prompt."""
+    return [p["digest"] for p in artifact.record["parents"] if p["field"].startswith(("labels", "data"))]
 
 
 def _labels(home: Store, digest: str) -> list[dict[str, Any]]:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from offmodel.cli.card import Done, model_card, summary, treatment_json
-from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder, merge_into
+from offmodel.cli.exporting import base_of, copy_adapter, copy_files, export, free_folder, merge_into, whole_of
+from offmodel.cli.plain import plain_console
 from offmodel.cli.running import compute, runtime_for
 from offmodel.cli.traded import before_after, rich_lines, watched_line
 from offmodel.cli.wishes import ROLES, watch_for
@@ -76,14 +75,15 @@ def treat_model(wish: Wish, *, store: Path | str, device: str, requests: int | N
     cell = _picked(plan, home)
     before, after = plan.reported(None), plan.reported(cell)
     # The weights are needed at the end, even where every score is there already.
-    compute([cell.treatment, cell.arm.completions.model, *before, *after], home, runtime, workers=1)  # pyright: ignore[reportAttributeAccessIssue]
+    weights = [cell.treatment, cell.arm.completions.model]  # pyright: ignore[reportAttributeAccessIssue]
+    compute([*weights, *before, *after], home, runtime, workers=1, whole=weights)
     old, new = _rows(before, home), _rows(after, home)
     lines = before_after(old, new, chat=CHAT, style=plan.board.world.bench.style)
     if plan.watch is not None:
         lines.append(watched_line(plan.watch.title, old[WATCHED], new[WATCHED], rises=plan.watch.rises))
     done = Done(wish=wish, plan=plan, cell=cell, store=home, lines=tuple(lines))
     _write(done, wish, plan, cell, home)
-    console = Console()
+    console = plain_console()
     console.print(rich_lines(f"{plan.board.name}, treated with {wish.method}", lines))
     for sentence in summary(done):
         console.print(sentence, highlight=False, soft_wrap=True)
@@ -153,17 +153,14 @@ def _rows(scores: Sequence[Recipe], home: Store) -> dict[str, list[Row]]:
 
 def _write(done: Done, wish: Wish, plan: Practice, cell: Cell, home: Store) -> None:
     """The checkpoint as an adapter that names its base, or as a whole model."""
-    artifact = home.whole(cell.treatment)
-    base = home.whole(done.base) if done.merged else home.find(done.base)
-    assert artifact is not None
-    folder = artifact.payload / f"step-{cell.folder:05d}"
+    base = whole_of(done.base, home)
+    folder = whole_of(cell.treatment, home).payload / f"step-{cell.folder:05d}"
     adapter = (folder / "adapter_config.json").exists()
     texts = {"README.md": model_card(done, adapter=adapter and not done.merged), "offmodel.json": treatment_json(done)}
     if not adapter:
         export(wish.out, lambda draft: copy_files(folder, draft), texts)
     elif done.merged:
-        assert base is not None
         export(wish.out, lambda draft: merge_into(base.payload, folder, draft), texts)
     else:
-        where, revision = base_of(done.base, wish.model, base.payload if base else None)
+        where, revision = base_of(done.base, wish.model, base.payload)
         export(wish.out, lambda draft: copy_adapter(folder, draft, base=where, revision=revision), texts)

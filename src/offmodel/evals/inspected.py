@@ -19,7 +19,7 @@ from offmodel.engines.sampling import Sampling
 from offmodel.evals.completions import weights_of
 from offmodel.evals.log_rows import rows_of_log
 from offmodel.evals.measures import ROWS
-from offmodel.models import file_digest
+from offmodel.models import check_unchanged, file_digest
 from offmodel.store.recipe import Facts, Job, Recipe
 
 
@@ -104,6 +104,8 @@ class InspectScores(Recipe):
         """Run the task, keep its log and a row a sample."""
         p = job.params
         path = job.runtime.locate(p.task.content) if p.task.content else None
+        if path is not None:
+            check_unchanged(path, p.task.content)
         log = _run(job, _load(p.task, path))
         rows = rows_of_log(log, measure=p.measure, style=p.style)
         write_rows(job.out / ROWS, rows)

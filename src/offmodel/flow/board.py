@@ -31,6 +31,7 @@ class Item:
         label: `kind/name`.
         kind: of the recipe.
         since: when it began, on the board's clock.
+        together: how many began with it as one group, which share the time.
         fraction: how far it is, in [0, 1].
         text: what it says of itself.
         first: (when, count) of the first count that it told, such as 12 in "12 of 40 sampled".
@@ -40,6 +41,7 @@ class Item:
     label: str
     kind: str
     since: float
+    together: int = 1
     fraction: float = 0.0
     text: str = ""
     first: tuple[float, int] | None = None
@@ -112,10 +114,10 @@ class Board:
         """Seconds since the run began."""
         return self._clock() - self._start
 
-    def begin(self, recipe: Recipe) -> None:
-        """A worker has taken a recipe."""
+    def begin(self, recipe: Recipe, *, together: int = 1) -> None:
+        """A worker has taken a recipe, as one of a group of so many."""
         label = f"{recipe.kind}/{recipe.name()}"
-        self.running[recipe.digest] = Item(label=label, kind=recipe.kind, since=self._clock())
+        self.running[recipe.digest] = Item(label=label, kind=recipe.kind, since=self._clock(), together=together)
 
     def tell(self, digest: str, fraction: float, text: str) -> None:
         """A recipe's progress."""
@@ -208,4 +210,4 @@ class Board:
     def _spared(item: Item, seconds: Mapping[str, float], now: float) -> float:
         """Seconds of a running item that need not be waited for any more."""
         expected = seconds.get(item.kind, 0.0)
-        return expected * item.fraction if item.fraction else min(expected, now - item.since)
+        return expected * item.fraction if item.fraction else min(expected, (now - item.since) / item.together)

@@ -4,7 +4,7 @@ This module refuses to compute and to estimate. Recipes are told apart by digest
 both of their trees. Invariant: in every order given here, parents come before their children.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -38,32 +38,33 @@ def _visit(target: Recipe, found: dict[str, Recipe]) -> None:
             stack.pop()
 
 
-def missing(targets: Sequence[Recipe], store: Store) -> dict[str, Recipe]:
+def missing(targets: Sequence[Recipe], store: Store, *, whole: Iterable[Recipe] = ()) -> dict[str, Recipe]:
     """What has to be computed so that every target is there, by digest, parents first.
 
-    A record-only target counts as done. A record-only parent of something that has to be computed does not: its files
-    are needed, unless a shared store has them. Parents of what is there are not looked at, so a report needs no
-    organisms.
+    A record-only target counts as done, unless it is also among `whole`, the targets whose files are wanted too. A
+    record-only parent of something that has to be computed does not: its files are needed, unless a shared store has
+    them. Parents of what is there are not looked at, so a report needs no organisms.
     """
     bring_all(store, targets)
     wanted: dict[str, Recipe] = {}
-    whole: set[str] = set()
+    at_hand: set[str] = set()
     stack = [t for t in targets if store.find(t) is None]
+    stack += whole
     while stack:
         recipe = stack.pop()
-        if recipe.digest in wanted or recipe.digest in whole:
+        if recipe.digest in wanted or recipe.digest in at_hand:
             continue
         artifact = store.find(recipe)
         if artifact is not None and store.at_hand(artifact):
-            whole.add(recipe.digest)
+            at_hand.add(recipe.digest)
             continue
         wanted[recipe.digest] = recipe
         stack += recipe.parents
     return {d: r for d, r in closure(targets).items() if d in wanted}
 
 
-def select(targets: Sequence[Recipe], only: Mapping[str, str]) -> list[Recipe]:
-    """The targets of a slice: those in whose closure every named field takes the value asked for, or does not occur.
+def select(targets: Sequence[Recipe], only: Mapping[str, Collection[str]]) -> list[Recipe]:
+    """The targets of a slice: those in whose closure every named field takes a value asked for, or does not occur.
 
     Targets without the field are kept because they are what the others are measured against: with
     `method=pirate_sft`, the scores of the untreated organisms.
@@ -73,27 +74,27 @@ def select(targets: Sequence[Recipe], only: Mapping[str, str]) -> list[Recipe]:
 
     Args:
         targets: the targets of a study.
-        only: values as texts, by field.
+        only: values as texts, by field; any of a field's does.
 
     Raises:
         UnknownName: no recipe has a field of this name.
-        RecipeError: no target has the value; the message lists some that occur.
+        RecipeError: no target has one of the values; the message lists some that occur.
     """
     chosen = list(targets)
-    for field, value in only.items():
-        chosen = _with_value(chosen, field, value)
+    for field, values in only.items():
+        chosen = _with_value(chosen, field, values)
     return chosen
 
 
-def _with_value(targets: Sequence[Recipe], field: str, value: str) -> list[Recipe]:
+def _with_value(targets: Sequence[Recipe], field: str, wanted: Collection[str]) -> list[Recipe]:
     tables = {d: _flat(f".{r.kind}", r) for d, r in closure(targets).items()}
     ending = "." + field
     if not any(path.endswith(ending) for table in tables.values() for path, _ in table):
         names = {path.rsplit(".", 1)[1] for table in tables.values() for path, _ in table}
         raise UnknownName("field", field, names)
     found = [{v for d in closure([t]) for path, v in tables[d] if path.endswith(ending)} for t in targets]
-    matches = [any(_equal(v, value) for v in values) for values in found]
-    if not any(matches):
+    matches = [{w for w in wanted if any(_equal(v, w) for v in values)} for values in found]
+    for value in (w for w in wanted if not any(w in match for match in matches)):
         values = sorted({_text(v) for values in found for v in values})
         some = ", ".join(values[:8]) + (" ..." if len(values) > 8 else "")
         raise RecipeError(f"No target has {field}={value}; values that occur: {some}.")

@@ -1,24 +1,27 @@
 """Plans: what a run would compute, what is already there, and what it would cost.
 
-This module refuses to compute and to guess. An estimate is the median of what the same kind has cost in this store,
-else a typical cost that the caller knows, else it is unknown and said to be. Invariant: `total = present + missing`,
-for every kind.
+This module refuses to compute and to guess. An estimate is the median of what the same kind has cost in this store with
+the same models on the same kind of device, as far as records tell, else a typical cost that the caller knows, else it
+is unknown and said to be. Invariant: `total = present + missing`, for every kind.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from offmodel.flow.graph import closure, missing
-from offmodel.store.artifacts import Store
+from offmodel.store.artifacts import Artifact, Store
 from offmodel.store.recipe import Recipe
 
 Typical = Mapping[str, tuple[float, float]]
 """Typical seconds and bytes of one artifact, by kind."""
 Basis = Literal["measured", "typical", "unknown"]
 _RECORDS_READ = 40  # more records of a kind hardly move its median, and reading thousands of them takes seconds
+_RECORDS_SEEN = 400  # as many are looked at for those, of a kind of which most are other models'
+_MODELS = ("model", "endpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +95,28 @@ class Plan:
         """Estimated bytes on disk, without the unknown kinds."""
         return sum(k.bytes or 0 for k in self.kinds)
 
+    @property
+    def foreseen(self) -> bool:
+        """Whether the cost of anything that is missing is known."""
+        return any(k.missing and k.seconds is not None for k in self.kinds)
+
     def seconds(self, workers: int = 1) -> float:
         """Estimated wall time, without the unknown kinds."""
         return max(self.chain, sum(k.seconds or 0.0 for k in self.kinds) / max(workers, 1))
 
 
-def plan(targets: Sequence[Recipe], store: Store, *, typical: Typical | None = None) -> Plan:
+def plan(targets: Sequence[Recipe], store: Store, *, typical: Typical | None = None, device: str | None = None) -> Plan:
     """What a run of the targets would do in this store.
 
     Args:
         targets: the recipes whose results are wanted.
         store: what is already there.
         typical: costs of kinds of which the store holds none yet.
+        device: on which it would run; None if that is not known.
     """
     everything, todo = closure(targets), missing(targets, store)
     kinds = list(dict.fromkeys(r.kind for r in everything.values()))
-    costs = estimate(kinds, store, typical=typical)
+    costs = estimate(everything.values(), store, typical=typical, device=device)
     lines: list[KindPlan] = []
     for kind in kinds:
         total = sum(r.kind == kind for r in everything.values())
@@ -117,12 +126,26 @@ def plan(targets: Sequence[Recipe], store: Store, *, typical: Typical | None = N
     return Plan(kinds=tuple(lines), chain=chain)
 
 
-def estimate(kinds: Sequence[str], store: Store, *, typical: Typical | None = None) -> dict[str, Cost]:
-    """What one artifact of each kind costs, by this store's records or else the typical costs."""
+def estimate(
+    recipes: Iterable[Recipe], store: Store, *, typical: Typical | None = None, device: str | None = None
+) -> dict[str, Cost]:
+    """What one artifact of each kind costs, by this store's records or else the typical costs.
+
+    Args:
+        recipes: parents too, so that the models are among them.
+        store: where measurements are.
+        typical: costs of kinds of which it has none.
+        device: of kinds that use one, only what was measured on such a device counts; None counts all.
+    """
+    kinds: dict[str, bool] = {}
+    for recipe in (recipes := list(recipes)):
+        kinds[recipe.kind] = kinds.get(recipe.kind, True) and recipe.on_device
+    models = {r.digest for r in recipes if r.kind in _MODELS and not r.parents}
+    lineage = _Lineage(store)
     found: dict[str, Cost] = {}
-    for kind in kinds:
-        recent = sorted(store.all(kind), key=lambda a: -a.stamp)[:_RECORDS_READ]
-        records = [a.record for a in recent]
+    for kind, on_device in kinds.items():
+        alike = _alike(store, kind, lineage, models, device if on_device else None)
+        records = list(islice(alike, _RECORDS_READ))
         if records:
             size = median(sum(f["bytes"] for f in r["files"].values()) for r in records)
             found[kind] = Cost(median(_seconds_each(records)), round(size), "measured")
@@ -131,6 +154,43 @@ def estimate(kinds: Sequence[str], store: Store, *, typical: Typical | None = No
         else:
             found[kind] = Cost(None, None, "unknown")
     return found
+
+
+def _alike(
+    store: Store, kind: str, lineage: "_Lineage", models: Collection[str], device: str | None
+) -> Iterator[Mapping[str, Any]]:
+    """Records of a kind that stand on no other models and were made on such a device, newest first."""
+    for artifact in sorted(store.all(kind), key=lambda a: -a.stamp)[:_RECORDS_SEEN]:
+        record = artifact.record
+        if device is not None and record["machine"]["device"].split(":")[0] != device.split(":")[0]:
+            continue
+        if lineage.models(record) <= set(models):
+            yield record
+
+
+@final
+class _Lineage:
+    """The models on which artifacts stand, as far as the records of their ancestors are in the store."""
+
+    def __init__(self, store: Store):
+        self._store = store
+        self._artifacts: dict[str, Artifact] | None = None
+        self._known: dict[str, frozenset[str]] = {}
+
+    def models(self, record: Mapping[str, Any]) -> frozenset[str]:
+        """Digests of the models behind a record."""
+        digest = record["digest"]
+        if digest not in self._known:
+            parents = record["parents"]
+            own = frozenset({digest}) if record["kind"] in _MODELS and not parents else frozenset[str]()
+            behind = (self.models(a.record) for p in parents if (a := self._find(p["digest"])) is not None)
+            self._known[digest] = own.union(*behind)
+        return self._known[digest]
+
+    def _find(self, digest: str) -> Artifact | None:
+        if self._artifacts is None:  # a folder's name ends in the digest's beginning: no record is read for this
+            self._artifacts = {a.folder.name[-12:]: a for a in self._store.all()}
+        return self._artifacts.get(digest[:12])
 
 
 def _seconds_each(records: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -1,8 +1,8 @@
 """The runner: computes what is missing of some targets, parents first, with a team of workers.
 
 It gives work to whoever is free, the longest chain first, and keeps the books; all computing happens in the team. This
-module refuses to know what recipes do. Invariant: when `run` returns, every target is in the store; when it raises,
-everything that could be finished is.
+module refuses to know what recipes do. Invariant: when `run` returns, every target is in the store, with its files if
+they were wanted; when it raises, everything that could be finished is.
 """
 
 import time
@@ -61,6 +61,7 @@ def run(
     store: Store,
     runtime: Runtime,
     workers: int,
+    whole: Sequence[Recipe] = (),
     beside: int = 0,
     typical: Typical | None = None,
     watch: Watch | None = None,
@@ -74,6 +75,7 @@ def run(
         store: where results are and go; other runs may use it at the same time, and the work is shared.
         runtime: device, threads and such of each worker.
         workers: processes that compute at once; 0 computes in this process.
+        whole: the targets of which all files are wanted: one that is record-only is computed again.
         beside: further processes, on the CPU, for recipes that need no device; 0 gives the workers these too.
         typical: costs of kinds that the store has not measured, for the time remaining and the order.
         watch: shows progress; None shows nothing.
@@ -84,10 +86,10 @@ def run(
         OffmodelError: recipes failed; what does not need them was finished first. The first error is raised, with the
             others as its notes.
     """
-    todo = missing(targets, store)
-    costs = estimate(sorted({r.kind for r in todo.values()}), store, typical=typical)
-    seconds = {k: _UNKNOWN_SECONDS if c.seconds is None else c.seconds for k, c in costs.items()}
+    todo = missing(targets, store, whole=whole)
     everything = closure(targets)
+    costs = estimate(everything.values(), store, typical=typical, device=runtime.device) if todo else {}
+    seconds = {k: _UNKNOWN_SECONDS if c.seconds is None else c.seconds for k, c in costs.items()}
     present = len(everything) - len(todo)
     books = _Books(
         store=store,
@@ -166,7 +168,7 @@ def _drive(books: _Books, teams: Sequence[_Queue]) -> None:
         for queue in teams:
             while queue.team.free() and (group := agenda.take(queue.size, on_device=queue.on_device)):
                 for recipe in group:
-                    board.begin(recipe)
+                    board.begin(recipe, together=len(group))
                 queue.team.give(group)
         books.watch.show(board)
         wait = (_SECONDS_BETWEEN_LOOKS if agenda.elsewhere else _TICK) / len(teams)

@@ -9,6 +9,7 @@ files of one result never get under the record of another.
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -66,9 +67,15 @@ def export(store: Store, folder: Path, *, artifacts: Iterable[Artifact] | None =
         The files, in order.
 
     Raises:
-        StoreError: the disk is full, or the folder holds an earlier export.
+        StoreError: the disk is full, or the folder holds an earlier export or cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"The folder {folder} cannot be made ({reason}); name another one.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"The folder {folder} may not be written to; name another one.")
     if any(folder.glob("offmodel-*.tar.gz")):
         raise StoreError(f"The folder {folder} holds an earlier export; delete it, or name another folder.")
     chosen = store.all() if artifacts is None else artifacts

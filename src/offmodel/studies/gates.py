@@ -132,6 +132,9 @@ def way_of(organism: Any) -> str:
     return f"LoRA r{organism.sft.lora.rank}, {kept}{further}"
 
 
+FILES = ("gates.csv", "gates.md")
+
+
 def write_gates(rows: Sequence[GateRow], out: Path) -> list[Path]:
     """Write `gates.csv` and `gates.md` into a folder; returns their paths.
 
@@ -141,7 +144,7 @@ def write_gates(rows: Sequence[GateRow], out: Path) -> list[Path]:
     if not rows:
         raise DataError("No organism of this study is measured yet; `offmodel run` computes them.")
     out.mkdir(parents=True, exist_ok=True)
-    table, page = out / "gates.csv", out / "gates.md"
+    table, page = (out / name for name in FILES)
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()

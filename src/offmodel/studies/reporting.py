@@ -2,7 +2,8 @@
 
 The numbers are the analysis'; this module only carries them, and says what cannot be said. It needs records and rows,
 no model. Invariant: a report of an unfinished study says how many points are missing, and a pair that cannot be
-measured against is named with the reason, never left out in silence.
+measured against is named with the reason, never left out in silence; of the files with the names that it uses, none
+is an earlier report's.
 """
 
 from dataclasses import dataclass
@@ -13,14 +14,15 @@ from offmodel.analysis.content import Caution, Content, StudyFacts
 from offmodel.analysis.grid import check_baseline
 from offmodel.analysis.methods import analyse
 from offmodel.analysis.points import PointRecord, pick_of
-from offmodel.analysis.relapsetable import relapse_tables, write_relapses
-from offmodel.analysis.report import write_report
+from offmodel.analysis.relapsetable import CSV, relapse_tables, write_relapses
+from offmodel.analysis.report import FILES, write_report
 from offmodel.analysis.table import rich_table, table_rows
 from offmodel.analysis.verdicts import findings_of, in_short
 from offmodel.core.errors import DataError, GateError
 from offmodel.store.artifacts import Store
 from offmodel.studies.accounts import audit_table, cost_table, further_table, gate_table, software_cautions
 from offmodel.studies.costs import method_costs, write_costs
+from offmodel.studies.gates import FILES as GATES
 from offmodel.studies.gates import doubts
 from offmodel.studies.readings import MEASURES, Readings, log_commands, loss_curves, methods_before
 from offmodel.studies.relapsing import relapse_records
@@ -30,7 +32,8 @@ from offmodel.studies.study import Study
 if TYPE_CHECKING:
     from rich.table import Table
 
-_WRITTEN = (".html", ".csv", ".png", ".svg", ".parquet", ".md")
+_COSTS = "costs.csv"
+_FILES = (*FILES, CSV, _COSTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,7 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
     Args:
         study: the study.
         store: where its results are.
-        out: folder of the files.
+        out: folder of the files; an earlier report's are removed from it, gates included, which others write.
         width: of the terminal, in characters.
 
     Raises:
@@ -100,14 +103,16 @@ def write_study(study: Study, store: Store, out: Path, *, width: int) -> Made:
         commands=log_commands(store),
         unmatched=unmatched,
     )
+    for name in (*_FILES, *GATES):
+        (out / name).unlink(missing_ok=True)
     write_report(out, analysis=found, content=content)
     write_relapses(out, relapses, sound)
-    write_costs(costs, out / "costs.csv")
+    write_costs(costs, out / _COSTS)
     return Made(
         table=rich_table(table_rows(found), study.name, width) if found else None,
         findings=tuple(in_short(findings_of(found))) if found else (),
         cautions=tuple(c.text for c in serious),
-        files=tuple(sorted(p for p in out.iterdir() if p.suffix in _WRITTEN)),
+        files=tuple(sorted(p for name in _FILES if (p := out / name).is_file())),
         missing=results.missing,
     )
 

@@ -3,7 +3,7 @@
 This module refuses to know any scientific number. Invariant: a study is a value; building it computes nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from offmodel.core.errors import UnknownName
@@ -140,27 +140,30 @@ class Study:
         points = [p.arm.scores for p in (*self.cells, *self.relapses)]
         return tuple(dict.fromkeys([*sides, *points]))
 
-    def narrowed(self, name: str, value: str) -> "Study":
-        """The points that have a value of a field of `GRID`, with what they are measured against.
+    def narrowed(self, name: str, values: Collection[str]) -> "Study":
+        """The points that have one of some values of a field of `GRID`, with what they are measured against.
 
         Raises:
-            UnknownName: no point has it.
+            UnknownName: no point has one of them.
         """
         own = self.sides if name == "pair" else self.cells
         known = {str(getattr(x, name)) for x in own}
-        if value not in known:
-            raise UnknownName(name, value, known)
+        for value in values:
+            if value not in known:
+                raise UnknownName(name, value, known)
         return replace(
             self,
-            sides=tuple(s for s in self.sides if name != "pair" or s.pair == value),
-            cells=tuple(c for c in self.cells if str(getattr(c, name)) == value),
-            # A relapse of the untreated organism belongs to every method; one knows nothing of settings.
-            relapses=tuple(p for p in self.relapses if str(getattr(p, name, value)) in (value, "")),
+            sides=tuple(s for s in self.sides if name != "pair" or s.pair in values),
+            cells=tuple(c for c in self.cells if str(getattr(c, name)) in values),
+            # A relapse of the untreated organism belongs to every method. One of a picked checkpoint stands on all
+            # settings and steps, and its own steps are those of the relapse.
+            relapses=tuple(p for p in self.relapses if name in _OF_RELAPSES and str(getattr(p, name)) in (*values, "")),
         )
 
 
 GRID = ("pair", "method", "setting", "seed", "step")
 """Fields of a point by which a study can be cut."""
+_OF_RELAPSES = ("pair", "method", "seed")
 
 BuildStudy = Callable[[Sources], Study]
 """A study file's `study` function."""
