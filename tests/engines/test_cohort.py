@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from offmodel.core.errors import DataError, NonFiniteLoss, RecipeError
-from offmodel.engines import adapters, cohort, cohort_pass
+from offmodel.engines import adapters, cohort, cohort_pass, loop
 from offmodel.engines.cohort import Member, train_cohort
 from offmodel.engines.objective import CROSS_ENTROPY, KlToReference, TokenSupport
 from offmodel.engines.rendering import Example
@@ -166,6 +166,35 @@ def test_memory_that_does_not_fit_shrinks_passes_then_members(llama, tmp_path, m
     for i, s in enumerate(MEMBERS):
         assert equal(members[i].out, alone(llama, tmp_path, s, i)[0], 1e-10), i
     assert max(n for n, _ in seen) > 3
+
+
+@pytest.mark.parametrize("wild", [False, True])
+def test_those_who_are_sent_back_lose_no_row_and_hide_no_infinity(llama, tmp_path, monkeypatch, wild):
+    """Losses are read every 16 steps, as on a GPU; memory runs out in between."""
+    monkeypatch.setitem(loop.LOOK, "cpu", 16)
+    plain, steps, sft = cohort_pass._forward, [], replace(PLAIN, checkpoints=(6,))
+
+    def tight(body, bank, part, *rest):
+        if len(steps) == 3 and bank.used > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        steps.append(len(part))
+        found = plain(body, bank, part, *rest)
+        bad = torch.tensor([0.0, float("nan") if wild and len(steps) == 2 else 0.0])[: bank.used]
+        return {name: value + bad for name, value in found.items()}
+
+    monkeypatch.setattr(cohort_pass, "_forward", tight)
+    members = [member(tmp_path, f"m{i}", sft, rows=examples(10, seed=i)) for i in range(2)]
+    found = together(llama, members)
+    monkeypatch.undo()
+    assert steps[:3] == [8, 8, 8]
+    assert equal(members[0].out, alone(llama, tmp_path, sft, 0)[0], 1e-10)
+    if wild:
+        assert isinstance(found[1], NonFiniteLoss)
+        assert "Step 2 " in str(found[1])
+        assert not members[1].out.exists()
+    else:
+        assert found[1]["resumed_from_step"] == 3
+        assert equal(members[1].out, alone(llama, tmp_path, sft, 1)[0], 1e-10)
 
 
 def test_peft_reads_members_adapters_with_the_same_logits(llama, tmp_path):

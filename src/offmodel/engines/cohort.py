@@ -173,6 +173,7 @@ class _Cohort:
 
     def _tick(self) -> list[Result]:
         """One step of every member that has one left; gives those that are done or stopped."""
+        results: list[Result] = []
         while True:
             active = [s for s in self.seats if not s.done]
             try:
@@ -181,8 +182,7 @@ class _Cohort:
             except OutOfMemory:
                 if len(self.seats) == 1:
                     raise
-            self._send_back()
-        results: list[Result] = []
+            results += self._send_back()
         for seat in self.seats:
             try:
                 if seat in active:
@@ -270,11 +270,16 @@ class _Cohort:
             longest = max(len(e.example.ids) for e in entries)
             self.limit = replace(self.limit, tokens=min(self.limit.tokens, 2 * longest * len(entries))).halved()
 
-    def _send_back(self) -> None:
-        """Half of the members wait until the others are done; their states are kept."""
+    def _send_back(self) -> list[Result]:
+        """Half of the members wait until the others are done; their states are kept. Gives those that are stopped."""
         self.room = len(self.seats) // 2
+        stopped: list[Result] = []
         for seat in self.seats[self.room :]:
-            seat.save()
+            try:
+                seat.save()
+            except OffmodelError as error:
+                stopped.append((seat.index, error))
+                continue
             self.waiting.append(seat.index)
             self.members[seat.index].progress(seat.step / seat.sft.steps, "waits: memory holds fewer members at a time")
         del self.seats[self.room :]
@@ -286,6 +291,7 @@ class _Cohort:
             seat.move(seat.row)
         self.limit = self.first_limit
         self.notice = {"cohort_held_at_a_time": self.room}
+        return stopped
 
     def _facts(self, seat: Seat) -> Facts | OffmodelError:
         changed: Facts = {} if self.limit == self.first_limit else {"micro_batch_halved_to": _plain(self.limit)}

@@ -142,7 +142,7 @@ class Seat:
         """
         due = self.step in self.sft.checkpoints
         save = time.monotonic() - self.saved_at > resume_every_s and not self.done
-        if due or save or self.done or self.pending.full:
+        if due or self.done or self.pending.full:
             self.pending.settle()
         if due:
             self._checkpoint()
@@ -151,7 +151,12 @@ class Seat:
         self.pending.tell()
 
     def save(self) -> None:
-        """Write the state from which this member, alone or in company, goes on."""
+        """Write the state from which this member, alone or in company, goes on.
+
+        Raises:
+            NonFiniteLoss: a step was not finite; a state without its row would hide that.
+        """
+        self.pending.settle()
         weights = self.bank.read(self.bank.flat_CP[self.row], self.lora.rank)
         tensors = {f"{i}.weight": t for i, t in enumerate(weights)}
         optimizer = self._optimizer()
