@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from offmodel.core.errors import NonFiniteLoss
-from offmodel.engines import adapters, attention, cohort, stage, static_pass
+from offmodel.core.errors import NonFiniteLoss, OutOfMemory
+from offmodel.engines import adapters, attention, cohort, cohort_pass, loop, stage, static_pass
 from offmodel.engines.bank import Bank
 from offmodel.engines.batches import Limit
 from offmodel.engines.cohort_pass import Entry, summed_losses
@@ -334,3 +334,53 @@ def test_memory_that_runs_out_beside_graphs_drops_them_first(llama, tmp_path, mo
     assert facts[0]["micro_batch_halved_to"]
     for i in range(2):
         assert equal(members[i].out, alone(llama, tmp_path, settings, i, layout="packed")[0], 1e-10), i
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no\nat all"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_step_goes_on_after_a_capture_that_fails_in_its_first_pass(llama, tmp_path, monkeypatch, gpu, error):
+    monkeypatch.setitem(loop._TOKENS, "cpu", 60)  # several passes a step
+    gpu.append(error)
+    members = [member(tmp_path, f"m{i}", PLAIN, rows=examples(10, seed=i)) for i in range(2)]
+    facts = together(llama, members)
+    assert facts[0]["graphs"].startswith("off, ")
+    for i in range(2):
+        assert equal(members[i].out, alone(llama, tmp_path, PLAIN, i, layout="packed")[0], 1e-10), i
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_single_sequences_that_do_not_fit_beside_graphs_are_tried_without_them(llama, tmp_path, monkeypatch, gpu, held):
+    """Memory runs out once: in the second step's first pass, or in a replay, where CUDA says it in other words."""
+    monkeypatch.setitem(loop._TOKENS, "cpu", 10)  # one sequence a pass
+    runs, replays, plain_run, plain_replay = [], [], static_pass.StaticPass.run, Graph.replay
+
+    def run(self):
+        runs.extend([self.shape] * (Graph.capturing is None))
+        if Graph.capturing is None and len(runs) == 5 and not held:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        plain_run(self)
+
+    def replay(self):
+        replays.append(self)
+        if len(replays) == 5 and held:
+            raise RuntimeError("CUDA error: out of memory")
+        plain_replay(self)
+
+    monkeypatch.setattr(static_pass.StaticPass, "run", run)
+    monkeypatch.setattr(Graph, "replay", replay)
+    settings = replace(PLAIN, steps=12)
+    one = member(tmp_path, "m0", settings, rows=examples(10, seed=0))
+    facts = together(llama, [one])
+    assert len(replays) > 5 if held else not replays
+    assert facts[0]["graphs"].startswith("off") != held
+    assert equal(one.out, alone(llama, tmp_path, settings, 0, layout="packed")[0], 1e-10)
+
+
+def test_single_sequences_that_do_not_fit_at_all_end_a_training(llama, tmp_path, monkeypatch, gpu):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setitem(loop._TOKENS, "cpu", 10)
+    monkeypatch.setattr(static_pass.StaticPass, "run", full)
+    monkeypatch.setattr(cohort_pass, "_forward", full)
+    with pytest.raises(OutOfMemory, match="single sequence"):
+        together(llama, [member(tmp_path, "m0", PLAIN)])

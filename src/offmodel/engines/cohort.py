@@ -227,12 +227,16 @@ class _Cohort:
         factors = [s.factors() for s in self.seats]
         while True:
             static = self.graphs.summed if self.graphs is not None and self.graphs.off is None else None
+            drops = self._drops()
             try:
                 return summed_losses(self.body, self.bank, entries, scales, factors, self.limit, static)
             except RuntimeError as error:
                 if not is_memory(error):
                     raise
-            self._shrink(entries)
+            self._shrink(entries, lighter=self._drops() > drops)
+
+    def _drops(self) -> int:
+        return 0 if self.graphs is None else self.graphs.drops
 
     def _allocated(self) -> int:
         return torch.cuda.memory_allocated(self.body.device) if self.body.device.startswith("cuda") else 0
@@ -253,8 +257,8 @@ class _Cohort:
         if tokens > self.limit.tokens:
             self.limit = self.first_limit = replace(self.limit, tokens=min(tokens, _MOST_TOKENS))
 
-    def _shrink(self, entries: list[Entry]) -> None:
-        """Smaller passes after memory ran out."""
+    def _shrink(self, entries: list[Entry], *, lighter: bool) -> None:
+        """Smaller passes after memory ran out; or, if dropped graphs made it `lighter`, the smallest once more."""
         self.bank.grad_CP.zero_()
         self.bank.segments = None
         if self.body.device.startswith("cuda"):
@@ -262,6 +266,8 @@ class _Cohort:
         padded = self.body.layout == "padded"
         before = len(passes_of(entries, self.limit, padded=padded))
         if before == len(entries):
+            if lighter:
+                return
             raise OutOfMemory(
                 "A single sequence does not fit into memory beside this cohort; lower max_tokens, or give the cohort "
                 f"less than {self.room} members."
