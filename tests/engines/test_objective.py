@@ -161,3 +161,5 @@ def test_objectives_without_meaning_are_refused():
         TokenSupport(quantile=1.0, keep="likely")
     with pytest.raises(RecipeError, match="cross-entropy weight"):
         Objective(cross_entropy=0.0, kl=None, support=None)
+    with pytest.raises(RecipeError, match="no term left after the KL term's 3 steps"):
+        Objective(cross_entropy=0.0, kl=replace(FORWARD, steps=3), support=None)
