@@ -106,6 +106,15 @@ def test_those_who_wait_take_the_places_of_those_who_leave(llama, tmp_path):
         assert equal(members[i].out, alone(llama, tmp_path, s, i)[0], 1e-10), i
 
 
+def test_a_member_without_steps_may_want_terms_that_no_other_has(llama, tmp_path):
+    idle = replace(PLAIN, steps=0, checkpoints=(0,), objective=EARLY)
+    members = [member(tmp_path, f"m{i}", s, rows=examples(10, seed=i)) for i, s in enumerate((PLAIN, idle))]
+    found = together(llama, members)
+    assert found[1]["final_loss"] is None
+    for i, s in enumerate((PLAIN, idle)):
+        assert equal(members[i].out, alone(llama, tmp_path, s, i)[0], 1e-10), i
+
+
 def test_a_member_that_diverges_is_stopped_and_the_others_go_on(llama, tmp_path):
     wild = replace(PLAIN, learning_rate=1e200, clip_norm=1e200, warmup_steps=0)
     members = [member(tmp_path, f"m{i}", s, rows=examples(10, seed=i)) for i, s in enumerate((PLAIN, wild, PLAIN))]
