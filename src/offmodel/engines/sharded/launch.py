@@ -15,7 +15,7 @@ from pathlib import Path
 
 import offmodel
 from offmodel.core.errors import OutOfMemory, RecipeError, RunError
-from offmodel.engines.loop import first_limit, settle_in
+from offmodel.engines.loop import first_limit, settle_in, usable
 from offmodel.engines.outcome import publish
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Layout, Sft
@@ -53,6 +53,8 @@ def run(
     """Train with `runtime.processes` processes; see `offmodel.engines.sft.train`.
 
     Raises:
+        DataError: no example is short enough.
+        OutOfMemory: a single sequence does not fit.
         RecipeError: the batch does not divide by the processes, or there are not as many GPUs.
         RunError: a process died; what it was saying stands in the log.
     """
@@ -116,7 +118,7 @@ def _until_it_fits(
     task: Assignment, examples: Sequence[Example], folder: Path, processes: int, progress: Progress
 ) -> tuple[Facts, list, Assignment]:
     """Start the processes; after one ran out of memory, again with half as much in a forward pass."""
-    longest = max(len(e.ids) for e in examples)
+    longest = max(len(examples[i].ids) for i in usable(examples, task.sft))
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         assignment.write(folder, task, examples)
