@@ -1,6 +1,7 @@
 """Loss terms against plain formulas: the divergence is 0 at the start and full, left-out tokens have no gradient."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
 from offmodel.core.errors import RecipeError
-from offmodel.engines import forward, loop
+from offmodel.engines import forward, loop, support
 from offmodel.engines.batches import Limit
 from offmodel.engines.forward import weights_of
 from offmodel.engines.losses import (
@@ -122,6 +123,17 @@ def test_left_out_tokens_are_the_extremes_and_have_no_gradient(llama, keep):
     targets = Targets(torch.zeros(len(weights), dtype=torch.int64), torch.tensor(weights))
     target_loss(hidden, made.head, targets, [cross_entropy], chunk=1000)[0].backward()
     assert (hidden.grad.abs().sum(1).numpy() == 0).tolist() == left_out.tolist()
+
+
+def test_the_share_that_is_left_out_is_rounded_down_exactly():
+    for quantile in (0.29, 0.3, 0.5, 0.57, 1 / 3):
+        for n in (1, 99, 100, 150, 3000):
+            left_out = sum(
+                int((x == 0).sum())
+                for x in support._factors([np.zeros(n)], TokenSupport(quantile=quantile, keep="likely"))
+            )
+            exact = Fraction(quantile).limit_denominator(100) * n
+            assert left_out == exact // 1, (quantile, n)
 
 
 def test_the_loss_is_the_mean_over_tokens_that_count(llama, tmp_path):
