@@ -1,6 +1,7 @@
 """A member of a cohort ends as if it had been trained alone; who leaves, waits, fails or is killed changes nothing."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,33 @@ def test_members_go_on_from_earlier_adapters(llama, tmp_path):
     wrong = replace(PLAIN, lora=replace(LORA, rank=8))
     found = together(llama, [member(tmp_path, "w", wrong, adapter=start), member(tmp_path, "ok", PLAIN)])
     assert isinstance(found[0], RecipeError)
+    assert found[1]["cohort"] == 1
+
+
+def with_config(adapter: Path, out: Path, **changes) -> Path:
+    """An adapter whose config says something else too."""
+    shutil.copytree(adapter, out)
+    config = json.loads((out / "adapter_config.json").read_text())
+    (out / "adapter_config.json").write_text(adapters.plain_config(config | changes))
+    return out
+
+
+def test_members_follow_the_scale_of_the_adapter_that_they_continue(llama, tmp_path):
+    first, _ = alone(llama, tmp_path, replace(PLAIN, learning_rate=1e-2), 0)
+    start = with_config(first / "step-00006", tmp_path / "rs", use_rslora=True)
+    on = member(tmp_path, "on", PLAIN, adapter=start, rows=examples(10, seed=1))
+    together(llama, [on, member(tmp_path, "new", PLAIN)])
+    lone, _ = go(llama, tmp_path, "lone", sft=PLAIN, adapter=start, rows=examples(10, seed=1))
+    assert equal(on.out, lone, 1e-10)
+
+
+@pytest.mark.parametrize("setting", [{"alpha_pattern": {"q_proj": 32}}, {"target_parameters": ["experts.down_proj"]}])
+def test_adapters_of_several_scales_or_kinds_are_refused_and_the_others_go_on(llama, tmp_path, setting):
+    first, _ = alone(llama, tmp_path, PLAIN, 0)
+    start = with_config(first / "step-00006", tmp_path / "odd", **setting)
+    found = together(llama, [member(tmp_path, "odd", PLAIN, adapter=start), member(tmp_path, "new", PLAIN)])
+    assert isinstance(found[0], RecipeError)
+    assert f"was made with {next(iter(setting))}, which" in str(found[0])
     assert found[1]["cohort"] == 1
 
 

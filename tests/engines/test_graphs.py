@@ -20,7 +20,7 @@ from offmodel.engines.preparation import prepare_frozen
 from offmodel.engines.sft import Lora
 from offmodel.store.recipe import Runtime
 from tests.engines.conftest import examples
-from tests.engines.test_cohort import MEMBERS, PLAIN, alone, equal, member
+from tests.engines.test_cohort import MEMBERS, PLAIN, alone, equal, member, with_config
 from tests.engines.test_sft import go
 
 ON = Runtime(graphs="on")
@@ -189,6 +189,16 @@ def test_one_training_is_a_cohort_of_one(llama, tmp_path):
     wild = replace(PLAIN, learning_rate=1e200, clip_norm=1e200, warmup_steps=0)
     with pytest.raises(NonFiniteLoss):
         go(llama, tmp_path, "wild", sft=wild, rows=rows, layout="packed", runtime=ON)
+
+
+def test_an_adapter_of_several_scales_is_continued_in_plain_passes(llama, tmp_path):
+    first, _ = go(llama, tmp_path, "first", sft=replace(PLAIN, learning_rate=1e-2))
+    start = with_config(first / "step-00006", tmp_path / "start", alpha_pattern={"q_proj": 32})
+    same = [
+        go(llama, tmp_path, name, sft=PLAIN, adapter=start, layout="packed", runtime=runtime)[0]
+        for name, runtime in (("plain", None), ("on", ON))
+    ]
+    assert equal(*same, 1e-10)
 
 
 def test_a_member_that_diverges_does_not_reach_the_others(llama, tmp_path, varlen):

@@ -89,7 +89,9 @@ def train_cohort(
         try:
             found = usable(member.examples, member.sft)
             if member.adapter is not None and member.sft.lora is not None:
-                adapters.check_fits(adapters.read_config(member.adapter), member.sft.lora)
+                config = adapters.read_config(member.adapter)
+                adapters.check_fits(config, member.sft.lora)
+                adapters.check_plain(config, "target_parameters")
             kept[i] = found
         except OffmodelError as error:
             results.append((i, error))

@@ -135,7 +135,7 @@ def train(
 
     check_room(model, sft, runtime)
     check_mixture(model, sft)
-    if not any(scratch.glob("sharded-state-*")) and lone.fits(model, sft, runtime, layout, reference):
+    if not any(scratch.glob("sharded-state-*")) and lone.fits(model, sft, runtime, layout, reference, adapter):
         return lone.run(
             model=model, adapter=adapter, examples=examples, sft=sft, out=out, scratch=scratch, runtime=runtime,
             progress=progress, layout=layout, resume_every_s=resume_every_s,

@@ -11,14 +11,13 @@ from pathlib import Path
 import torch
 
 from offmodel.core.errors import RecipeError
-from offmodel.engines.adapters import read_config
+from offmodel.engines.adapters import read_config, scale_of, special_settings
 
 
 def can_stack(adapter: Path) -> bool:
     """Whether an adapter is a plain LoRA on linear layers, which `stack` can put below another."""
     config = read_config(adapter)
-    special = ("target_parameters", "rank_pattern", "alpha_pattern", "modules_to_save", "use_dora")
-    return config.get("peft_type") == "LORA" and not any(config.get(name) for name in special)
+    return config.get("peft_type") == "LORA" and not special_settings(config, "target_parameters")
 
 
 def stack(*, lower: Path, upper: Path, out: Path) -> None:
@@ -39,7 +38,7 @@ def stack(*, lower: Path, upper: Path, out: Path) -> None:
     configs = [read_config(folder) for folder in (lower, upper)]
     states = [load_file(folder / "adapter_model.safetensors") for folder in (lower, upper)]
     ranks = [c["r"] for c in configs]
-    scales = [c["lora_alpha"] / (c["r"] ** (0.5 if c.get("use_rslora") else 1)) for c in configs]
+    scales = [scale_of(c) for c in configs]
     joined: dict[str, torch.Tensor] = {}
     for name in sorted({n for s in states for n in s}):
         parts = [s.get(name) for s in states]

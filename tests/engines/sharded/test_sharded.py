@@ -143,6 +143,19 @@ def test_passes_are_halved_down_to_the_longest_example_that_is_trained_on(llama,
     assert seen == [1024, 512, 256, 128, 64, 32, 16]
 
 
+@pytest.mark.parametrize("setting", [{"use_rslora": True}, {"alpha_pattern": {"q_proj": 32}}])
+def test_an_adapter_of_another_scale_is_refused(llama, tmp_path, setting) -> None:
+    sft = replace(BASE, lora=LORA, steps=1, checkpoints=(1,))
+    folder = alone(llama, sft, tmp_path / "first") / "step-00001"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | setting))
+    with pytest.raises(RecipeError, match=f"was made with {next(iter(setting))}, which"):
+        train(
+            model=llama, adapter=folder, examples=examples(8), sft=sft, out=tmp_path / "out",
+            scratch=tmp_path / "scratch", runtime=Runtime(processes=2), progress=silent,
+        )  # fmt: skip
+
+
 def test_killed_on_two_goes_on_with_one(two, moe, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(launch, "start", in_this_process)
     scratch = two / "killed" / "scratch"

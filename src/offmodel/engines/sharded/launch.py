@@ -15,6 +15,7 @@ from pathlib import Path
 
 import offmodel
 from offmodel.core.errors import OutOfMemory, RecipeError, RunError
+from offmodel.engines import adapters
 from offmodel.engines.loop import first_limit, settle_in, usable
 from offmodel.engines.outcome import publish
 from offmodel.engines.rendering import Example
@@ -55,7 +56,8 @@ def run(
     Raises:
         DataError: no example is short enough.
         OutOfMemory: a single sequence does not fit.
-        RecipeError: the batch does not divide by the processes, or there are not as many GPUs.
+        RecipeError: the batch does not divide by the processes, or there are not as many GPUs, or the adapter to go on
+            from has layers of several scales.
         RunError: a process died; what it was saying stands in the log.
     """
     started = time.monotonic()
@@ -71,6 +73,9 @@ def run(
             merge_scaled(model=model, adapter=adapter, alpha=1.0, out=draft)
             draft.rename(merged)
         model, reference, adapter = merged, reference or merged, None
+    if adapter is not None:
+        # Each process takes the values alone into the layers of a fresh adapter.
+        adapters.check_plain(adapters.read_config(adapter), "use_rslora")
     limit = first_limit(runtime)
     task = Assignment(
         model=str(model),
