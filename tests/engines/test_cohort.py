@@ -1,6 +1,7 @@
 """A member of a cohort ends as if it had been trained alone; who leaves, waits, fails or is killed changes nothing."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from offmodel.core.errors import DataError, NonFiniteLoss, RecipeError
-from offmodel.engines import adapters, cohort, cohort_pass
+from offmodel.engines import adapters, cohort, cohort_pass, loop
 from offmodel.engines.cohort import Member, train_cohort
 from offmodel.engines.objective import CROSS_ENTROPY, KlToReference, TokenSupport
 from offmodel.engines.rendering import Example
@@ -97,12 +98,48 @@ def test_members_go_on_from_earlier_adapters(llama, tmp_path):
     assert found[1]["cohort"] == 1
 
 
+def with_config(adapter: Path, out: Path, **changes) -> Path:
+    """An adapter whose config says something else too."""
+    shutil.copytree(adapter, out)
+    config = json.loads((out / "adapter_config.json").read_text())
+    (out / "adapter_config.json").write_text(adapters.plain_config(config | changes))
+    return out
+
+
+def test_members_follow_the_scale_of_the_adapter_that_they_continue(llama, tmp_path):
+    first, _ = alone(llama, tmp_path, replace(PLAIN, learning_rate=1e-2), 0)
+    start = with_config(first / "step-00006", tmp_path / "rs", use_rslora=True)
+    on = member(tmp_path, "on", PLAIN, adapter=start, rows=examples(10, seed=1))
+    together(llama, [on, member(tmp_path, "new", PLAIN)])
+    lone, _ = go(llama, tmp_path, "lone", sft=PLAIN, adapter=start, rows=examples(10, seed=1))
+    assert equal(on.out, lone, 1e-10)
+
+
+@pytest.mark.parametrize("setting", [{"alpha_pattern": {"q_proj": 32}}, {"target_parameters": ["experts.down_proj"]}])
+def test_adapters_of_several_scales_or_kinds_are_refused_and_the_others_go_on(llama, tmp_path, setting):
+    first, _ = alone(llama, tmp_path, PLAIN, 0)
+    start = with_config(first / "step-00006", tmp_path / "odd", **setting)
+    found = together(llama, [member(tmp_path, "odd", PLAIN, adapter=start), member(tmp_path, "new", PLAIN)])
+    assert isinstance(found[0], RecipeError)
+    assert f"was made with {next(iter(setting))}, which" in str(found[0])
+    assert found[1]["cohort"] == 1
+
+
 def test_those_who_wait_take_the_places_of_those_who_leave(llama, tmp_path):
     members = [member(tmp_path, f"m{i}", s, rows=examples(10, seed=i)) for i, s in enumerate(MEMBERS)]
     found = together(llama, members, room=2)
     assert sorted(found) == [0, 1, 2, 3, 4]
     assert found[0]["cohort_held_at_a_time"] == 2
     for i, s in enumerate(MEMBERS):
+        assert equal(members[i].out, alone(llama, tmp_path, s, i)[0], 1e-10), i
+
+
+def test_a_member_without_steps_may_want_terms_that_no_other_has(llama, tmp_path):
+    idle = replace(PLAIN, steps=0, checkpoints=(0,), objective=EARLY)
+    members = [member(tmp_path, f"m{i}", s, rows=examples(10, seed=i)) for i, s in enumerate((PLAIN, idle))]
+    found = together(llama, members)
+    assert found[1]["final_loss"] is None
+    for i, s in enumerate((PLAIN, idle)):
         assert equal(members[i].out, alone(llama, tmp_path, s, i)[0], 1e-10), i
 
 
@@ -166,6 +203,35 @@ def test_memory_that_does_not_fit_shrinks_passes_then_members(llama, tmp_path, m
     for i, s in enumerate(MEMBERS):
         assert equal(members[i].out, alone(llama, tmp_path, s, i)[0], 1e-10), i
     assert max(n for n, _ in seen) > 3
+
+
+@pytest.mark.parametrize("wild", [False, True])
+def test_those_who_are_sent_back_lose_no_row_and_hide_no_infinity(llama, tmp_path, monkeypatch, wild):
+    """Losses are read every 16 steps, as on a GPU; memory runs out in between."""
+    monkeypatch.setitem(loop.LOOK, "cpu", 16)
+    plain, steps, sft = cohort_pass._forward, [], replace(PLAIN, checkpoints=(6,))
+
+    def tight(body, bank, part, *rest):
+        if len(steps) == 3 and bank.used > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        steps.append(len(part))
+        found = plain(body, bank, part, *rest)
+        bad = torch.tensor([0.0, float("nan") if wild and len(steps) == 2 else 0.0])[: bank.used]
+        return {name: value + bad for name, value in found.items()}
+
+    monkeypatch.setattr(cohort_pass, "_forward", tight)
+    members = [member(tmp_path, f"m{i}", sft, rows=examples(10, seed=i)) for i in range(2)]
+    found = together(llama, members)
+    monkeypatch.undo()
+    assert steps[:3] == [8, 8, 8]
+    assert equal(members[0].out, alone(llama, tmp_path, sft, 0)[0], 1e-10)
+    if wild:
+        assert isinstance(found[1], NonFiniteLoss)
+        assert "Step 2 " in str(found[1])
+        assert not members[1].out.exists()
+    else:
+        assert found[1]["resumed_from_step"] == 3
+        assert equal(members[1].out, alone(llama, tmp_path, sft, 1)[0], 1e-10)
 
 
 def test_peft_reads_members_adapters_with_the_same_logits(llama, tmp_path):

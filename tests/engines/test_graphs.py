@@ -1,6 +1,5 @@
 """A pass padded to a fixed shape adds what the plain pass adds; only capturing itself needs a GPU."""
 
-import contextlib
 import itertools
 from dataclasses import replace
 
@@ -17,10 +16,9 @@ from offmodel.engines.cohort_pass import Entry, summed_losses
 from offmodel.engines.forward import Reference
 from offmodel.engines.graphs import Graphs
 from offmodel.engines.preparation import prepare_frozen
-from offmodel.engines.sft import Lora
 from offmodel.store.recipe import Runtime
 from tests.engines.conftest import examples
-from tests.engines.test_cohort import MEMBERS, PLAIN, alone, equal, member
+from tests.engines.test_cohort import MEMBERS, PLAIN, alone, equal, member, with_config
 from tests.engines.test_sft import go
 
 ON = Runtime(graphs="on")
@@ -191,6 +189,16 @@ def test_one_training_is_a_cohort_of_one(llama, tmp_path):
         go(llama, tmp_path, "wild", sft=wild, rows=rows, layout="packed", runtime=ON)
 
 
+def test_an_adapter_of_several_scales_is_continued_in_plain_passes(llama, tmp_path):
+    first, _ = go(llama, tmp_path, "first", sft=replace(PLAIN, learning_rate=1e-2))
+    start = with_config(first / "step-00006", tmp_path / "start", alpha_pattern={"q_proj": 32})
+    same = [
+        go(llama, tmp_path, name, sft=PLAIN, adapter=start, layout="packed", runtime=runtime)[0]
+        for name, runtime in (("plain", None), ("on", ON))
+    ]
+    assert equal(*same, 1e-10)
+
+
 def test_a_member_that_diverges_does_not_reach_the_others(llama, tmp_path, varlen):
     wild = replace(PLAIN, learning_rate=1e200, clip_norm=1e200, warmup_steps=0)
     for order in ((PLAIN, wild, PLAIN), (wild, PLAIN, wild)):
@@ -205,132 +213,3 @@ def test_a_member_that_diverges_does_not_reach_the_others(llama, tmp_path, varle
             else:
                 lone, _ = go(llama, tmp_path, f"a{names[i]}", sft=PLAIN, rows=examples(10, seed=i))
                 assert equal(members[i].out, lone, 1e-10)
-
-
-class Stream:
-    """Stands for a CUDA stream."""
-
-    def __init__(self, *_):
-        self.waited = []
-
-    def wait_stream(self, other):
-        self.waited.append(other)
-
-
-class Graph:
-    """Stands for a CUDA graph: what runs while it captures does nothing, and a replay does it."""
-
-    capturing: "Graph | None" = None
-
-    def capture_begin(self, *, pool, capture_error_mode):
-        assert (pool, capture_error_mode) == ("pool", "thread_local")
-        Graph.capturing = self
-
-    def capture_end(self):
-        Graph.capturing = None
-
-    def replay(self):
-        self.run()
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """Let `Graphs` capture on a CPU; gives a list of errors to raise in the next captures."""
-    plain_begin, plain_made, plain_run = Graphs.__init__, Graphs._made, static_pass.StaticPass.run
-    errors = []
-
-    def begin(self, *args):
-        plain_begin(self, *args)
-        self._cuda = True
-
-    def made_on_cpu(self, names, shape):
-        self._cuda = False
-        try:
-            return plain_made(self, names, shape)
-        finally:
-            self._cuda = True
-
-    def run(self):
-        if Graph.capturing is None:
-            plain_run(self)
-        elif errors:
-            raise errors.pop(0)
-        else:
-            Graph.capturing.run = lambda: plain_run(self)
-
-    monkeypatch.setattr(Graphs, "__init__", begin)
-    monkeypatch.setattr(Graphs, "_made", made_on_cpu)
-    monkeypatch.setattr(static_pass.StaticPass, "run", run)
-    for name, stand_in in {
-        "synchronize": lambda *_: None,
-        "empty_cache": lambda *_: None,
-        "current_stream": Stream,
-        "Stream": Stream,
-        "stream": lambda _: contextlib.nullcontext(),
-        "CUDAGraph": Graph,
-        "graph_pool_handle": lambda: "pool",
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
-    return errors
-
-
-def test_shapes_are_captured_once_and_replayed(llama, tmp_path, gpu):
-    settings = [
-        replace(PLAIN, seed=i, steps=12, lora=Lora(rank=2 + i, alpha=8, targets="all-linear")) for i in range(3)
-    ]
-    members = [member(tmp_path, f"m{i}", s, rows=examples(10, seed=i)) for i, s in enumerate(settings)]
-    facts = together(llama, members)
-    captured, replays = (int(facts[2]["graphs"].split(word)[0].split()[-1]) for word in ("captured", "replays"))
-    assert captured <= 4
-    assert replays >= 6
-    for i, s in enumerate(settings):
-        assert equal(members[i].out, alone(llama, tmp_path, s, i, layout="packed")[0], 1e-10), i
-
-
-def test_a_capture_that_fails_costs_nothing_but_speed(llama, tmp_path, gpu):
-    gpu.append(RuntimeError("no\nat all"))
-    members = [member(tmp_path, f"m{i}", s, rows=examples(10, seed=i)) for i, s in enumerate(MEMBERS)]
-    facts = together(llama, members)
-    assert facts[0]["graphs"].startswith("off, a capture failed: no (")
-    for i, s in enumerate(MEMBERS):
-        assert equal(members[i].out, alone(llama, tmp_path, s, i, layout="packed")[0], 1e-10), i
-
-
-def test_memory_that_runs_out_leaves_plain_passes(llama, tmp_path, monkeypatch):
-    def full(self):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(static_pass.StaticPass, "run", full)
-    members = [member(tmp_path, f"m{i}", PLAIN, rows=examples(10, seed=i)) for i in range(2)]
-    facts = together(llama, members)
-    assert facts[0]["graphs"].startswith("off, memory ran out")
-    for i in range(2):
-        assert equal(members[i].out, alone(llama, tmp_path, PLAIN, i, layout="packed")[0], 1e-10), i
-
-
-def test_memory_that_runs_out_in_the_first_capture_ends_capturing(llama, tmp_path, gpu):
-    gpu.append(torch.OutOfMemoryError("CUDA out of memory"))
-    members = [member(tmp_path, f"m{i}", PLAIN, rows=examples(10, seed=i)) for i in range(2)]
-    facts = together(llama, members)
-    assert facts[0]["graphs"].startswith("off, memory ran out (0 captured")
-    for i in range(2):
-        assert equal(members[i].out, alone(llama, tmp_path, PLAIN, i, layout="packed")[0], 1e-10), i
-
-
-def test_memory_that_runs_out_beside_graphs_drops_them_first(llama, tmp_path, monkeypatch, gpu):
-    plain, seen = static_pass.StaticPass.run, []
-
-    def full(self):
-        seen.extend([self.shape] * (Graph.capturing is None))
-        if Graph.capturing is None and len(seen) == 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        plain(self)
-
-    monkeypatch.setattr(static_pass.StaticPass, "run", full)
-    settings = replace(PLAIN, steps=12)
-    members = [member(tmp_path, f"m{i}", settings, rows=examples(10, seed=i)) for i in range(2)]
-    facts = together(llama, members)
-    assert not facts[0]["graphs"].startswith("off")
-    assert facts[0]["micro_batch_halved_to"]
-    for i in range(2):
-        assert equal(members[i].out, alone(llama, tmp_path, settings, i, layout="packed")[0], 1e-10), i

@@ -1,6 +1,7 @@
 """Loss terms against plain formulas: the divergence is 0 at the start and full, left-out tokens have no gradient."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
 from offmodel.core.errors import RecipeError
-from offmodel.engines import forward, loop
+from offmodel.engines import forward, loop, support
 from offmodel.engines.batches import Limit
 from offmodel.engines.forward import weights_of
 from offmodel.engines.losses import (
@@ -124,6 +125,17 @@ def test_left_out_tokens_are_the_extremes_and_have_no_gradient(llama, keep):
     assert (hidden.grad.abs().sum(1).numpy() == 0).tolist() == left_out.tolist()
 
 
+def test_the_share_that_is_left_out_is_rounded_down_exactly():
+    for quantile in (0.29, 0.3, 0.5, 0.57, 1 / 3):
+        for n in (1, 99, 100, 150, 3000):
+            left_out = sum(
+                int((x == 0).sum())
+                for x in support._factors([np.zeros(n)], TokenSupport(quantile=quantile, keep="likely"))
+            )
+            exact = Fraction(quantile).limit_denominator(100) * n
+            assert left_out == exact // 1, (quantile, n)
+
+
 def test_the_loss_is_the_mean_over_tokens_that_count(llama, tmp_path):
     rows = examples(6)
     sft = with_support(0.4, "likely")
@@ -161,3 +173,5 @@ def test_objectives_without_meaning_are_refused():
         TokenSupport(quantile=1.0, keep="likely")
     with pytest.raises(RecipeError, match="cross-entropy weight"):
         Objective(cross_entropy=0.0, kl=None, support=None)
+    with pytest.raises(RecipeError, match="no term left after the KL term's 3 steps"):
+        Objective(cross_entropy=0.0, kl=replace(FORWARD, steps=3), support=None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from toy_recipes import Cohort, Number, Total, Weights, compute_alone
-from toy_study import targets
+from toy_study import contents, targets
 
 from offmodel.core.errors import StoreError
 from offmodel.flow import execution, runner
@@ -38,10 +38,6 @@ def local(tmp_path: Path) -> dict[str, str]:
     store = Store(tmp_path / "local")
     run(targets(), store=store, runtime=Runtime(), workers=0)
     return contents(store)
-
-
-def contents(store: Store) -> dict[str, str]:
-    return {a.digest: a.content for a in store.all()}
 
 
 def on_shelf(address: str) -> dict[str, str]:

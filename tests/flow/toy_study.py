@@ -9,6 +9,7 @@ from toy_recipes import Cohort, Number, Total, Weights
 
 from offmodel.flow.runner import run
 from offmodel.store.addresses import open_store
+from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe, Runtime
 
 
@@ -18,6 +19,10 @@ def targets() -> list[Recipe]:
     cohort = [Cohort(seed=i, base=base) for i in range(6)]
     totals = [Total(parts=tuple(numbers[i : i + 3]), label=f"t{i}") for i in range(6)]
     return [Total(parts=tuple(totals), extra=base, label="all"), *cohort]
+
+
+def contents(store: Store) -> dict[str, str]:
+    return {a.digest: a.content for a in store.all()}
 
 
 if __name__ == "__main__":

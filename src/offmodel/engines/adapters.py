@@ -18,6 +18,8 @@ from offmodel.core.errors import ModelError, RecipeError
 from offmodel.engines.folders import is_mixture, load_model, save_model
 from offmodel.engines.sft import Lora, Sft
 
+# What gives some layers of a PEFT adapter another rank, scale or kind than the others.
+_SPECIAL = ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora")
 _EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]
 
 
@@ -122,6 +124,29 @@ def check_fits(config: dict[str, Any], lora: Lora) -> None:
             f"The adapter to continue has rank {config['r']} and alpha {config['lora_alpha']}, the recipe asks for "
             f"{lora.rank} and {lora.alpha}; use the same, or merge the adapter first."
         )
+
+
+def special_settings(config: dict[str, Any], *also: str) -> list[str]:
+    """What of an adapter's config, `also` included, asks for more than one rank and one scale for all its layers."""
+    return [name for name in (*_SPECIAL, *also) if config.get(name)]
+
+
+def check_plain(config: dict[str, Any], *also: str) -> None:
+    """Refuse to continue an adapter whose settings only PEFT's own layers follow; see `special_settings`.
+
+    Raises:
+        RecipeError: it has such settings.
+    """
+    if special := special_settings(config, *also):
+        raise RecipeError(
+            f"The adapter to continue was made with {', '.join(special)}, which is followed only where it "
+            "trains alone, on one device; train it so, or merge it first."
+        )
+
+
+def scale_of(config: dict[str, Any]) -> float:
+    """What the updates of a plain adapter are multiplied with."""
+    return config["lora_alpha"] / (config["r"] ** (0.5 if config.get("use_rslora") else 1))
 
 
 def check_base(model: Any, adapter: Path) -> None:

@@ -89,7 +89,9 @@ def train_cohort(
         try:
             found = usable(member.examples, member.sft)
             if member.adapter is not None and member.sft.lora is not None:
-                adapters.check_fits(adapters.read_config(member.adapter), member.sft.lora)
+                config = adapters.read_config(member.adapter)
+                adapters.check_fits(config, member.sft.lora)
+                adapters.check_plain(config, "target_parameters")
             kept[i] = found
         except OffmodelError as error:
             results.append((i, error))
@@ -173,6 +175,7 @@ class _Cohort:
 
     def _tick(self) -> list[Result]:
         """One step of every member that has one left; gives those that are done or stopped."""
+        results: list[Result] = []
         while True:
             active = [s for s in self.seats if not s.done]
             try:
@@ -181,8 +184,7 @@ class _Cohort:
             except OutOfMemory:
                 if len(self.seats) == 1:
                     raise
-            self._send_back()
-        results: list[Result] = []
+            results += self._send_back()
         for seat in self.seats:
             try:
                 if seat in active:
@@ -227,12 +229,16 @@ class _Cohort:
         factors = [s.factors() for s in self.seats]
         while True:
             static = self.graphs.summed if self.graphs is not None and self.graphs.off is None else None
+            drops = self._drops()
             try:
                 return summed_losses(self.body, self.bank, entries, scales, factors, self.limit, static)
             except RuntimeError as error:
                 if not is_memory(error):
                     raise
-            self._shrink(entries)
+            self._shrink(entries, lighter=self._drops() > drops)
+
+    def _drops(self) -> int:
+        return 0 if self.graphs is None else self.graphs.drops
 
     def _allocated(self) -> int:
         return torch.cuda.memory_allocated(self.body.device) if self.body.device.startswith("cuda") else 0
@@ -253,8 +259,8 @@ class _Cohort:
         if tokens > self.limit.tokens:
             self.limit = self.first_limit = replace(self.limit, tokens=min(tokens, _MOST_TOKENS))
 
-    def _shrink(self, entries: list[Entry]) -> None:
-        """Smaller passes after memory ran out."""
+    def _shrink(self, entries: list[Entry], *, lighter: bool) -> None:
+        """Smaller passes after memory ran out; or, if dropped graphs made it `lighter`, the smallest once more."""
         self.bank.grad_CP.zero_()
         self.bank.segments = None
         if self.body.device.startswith("cuda"):
@@ -262,6 +268,8 @@ class _Cohort:
         padded = self.body.layout == "padded"
         before = len(passes_of(entries, self.limit, padded=padded))
         if before == len(entries):
+            if lighter:
+                return
             raise OutOfMemory(
                 "A single sequence does not fit into memory beside this cohort; lower max_tokens, or give the cohort "
                 f"less than {self.room} members."
@@ -270,11 +278,16 @@ class _Cohort:
             longest = max(len(e.example.ids) for e in entries)
             self.limit = replace(self.limit, tokens=min(self.limit.tokens, 2 * longest * len(entries))).halved()
 
-    def _send_back(self) -> None:
-        """Half of the members wait until the others are done; their states are kept."""
+    def _send_back(self) -> list[Result]:
+        """Half of the members wait until the others are done; their states are kept. Gives those that are stopped."""
         self.room = len(self.seats) // 2
+        stopped: list[Result] = []
         for seat in self.seats[self.room :]:
-            seat.save()
+            try:
+                seat.save()
+            except OffmodelError as error:
+                stopped.append((seat.index, error))
+                continue
             self.waiting.append(seat.index)
             self.members[seat.index].progress(seat.step / seat.sft.steps, "waits: memory holds fewer members at a time")
         del self.seats[self.room :]
@@ -286,6 +299,7 @@ class _Cohort:
             seat.move(seat.row)
         self.limit = self.first_limit
         self.notice = {"cohort_held_at_a_time": self.room}
+        return stopped
 
     def _facts(self, seat: Seat) -> Facts | OffmodelError:
         changed: Facts = {} if self.limit == self.first_limit else {"micro_batch_halved_to": _plain(self.limit)}

@@ -67,7 +67,7 @@ def summed_losses(
         static: takes members of equal terms in passes of fixed shapes, and gives each term's losses by row.
 
     Returns:
-        For each row, its terms ("cross_entropy", "kl") as vectors over rows.
+        For each row that has sequences, its terms ("cross_entropy", "kl") as vectors over rows.
     """
     found: dict[str, Tensor] = {}
     groups: dict[tuple[str, ...], list[Entry]] = {}
@@ -87,8 +87,9 @@ def summed_losses(
             torch.stack(list(values.values())).sum().backward()
             for n, value in values.items():
                 found[n] = found.get(n, 0.0) + value.detach()
+    # A row without sequences, of a member that has no step to take, may want terms that no other has.
     return {
-        k: {_called(n): found[n] for n in names} for k, names in enumerate(factors) if any(n in found for n in names)
+        k: {_called(n): found[n] for n in names} for k, names in enumerate(factors) if all(n in found for n in names)
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from offmodel.core.errors import ModelError
-from offmodel.engines.sft import Sft
+from offmodel.engines.sft import Lora, Sft
 
 GIB = 2**30
 # Memory in use over bytes of the tensors that autograd keeps, which were counted with its hooks; set on four measured
@@ -37,6 +37,8 @@ class Shape:
         kept: numbers that one token leaves behind in one layer for the backward pass, but for those of hidden size.
         cache: key and value numbers of one token in one layer.
         linear: sizes (in, out) of a layer's linear modules that "all-linear" adapters reach.
+        experts: how many a layer has; 0 where it is no mixture.
+        fused: sizes (in, out) of one expert's matrices, as "all-linear+experts" adapters reach them.
         tied: whether the output matrix is the embeddings.
     """
 
@@ -50,6 +52,8 @@ class Shape:
     kept: int
     cache: int
     linear: tuple[tuple[int, int], ...]
+    experts: int
+    fused: tuple[tuple[int, int], ...]
     tied: bool
 
     @property
@@ -72,9 +76,10 @@ class Shape:
         """Parameters that one token is multiplied with, the output included."""
         return self.layers * (self.attention + self.feed_active) + self.vocabulary * self.hidden
 
-    def adapter(self, rank: int) -> int:
-        """Parameters of an "all-linear" adapter."""
-        return self.layers * sum(rank * (i + o) for i, o in self.linear)
+    def adapter(self, lora: Lora) -> int:
+        """Parameters of an adapter; with experts, each expert has an update of this rank."""
+        reached = self.linear + (self.fused * self.experts if lora.targets.endswith("+experts") else ())
+        return self.layers * sum(lora.rank * (i + o) for i, o in reached)
 
 
 def shape_of(config: Mapping[str, Any], name: str) -> Shape:
@@ -113,6 +118,8 @@ def shape_of(config: Mapping[str, Any], name: str) -> Shape:
         + chosen * (4 * inner + (2 * hidden if experts else 0)),
         cache=2 * groups * head,
         linear=projections if experts else (*projections, *gates),
+        experts=experts,
+        fused=((hidden, 2 * inner), (inner, hidden)) if experts else (),
         tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
     )
 
@@ -150,7 +157,7 @@ class Memory:
 
 
 def training_memory(
-    shape: Shape, sft: Sft, *, processes: int, recompute: bool, pass_tokens: int, passes: int = 1
+    shape: Shape, sft: Sft, *, processes: int, recompute: bool, pass_tokens: int, passes: int = 1, frozen: int = 0
 ) -> Memory:
     """Memory of a training on each of its GPUs.
 
@@ -161,11 +168,12 @@ def training_memory(
         recompute: activation checkpointing.
         pass_tokens: tokens of the largest forward pass on one GPU; 0 leaves activations out.
         passes: forward passes of a step on each GPU.
+        frozen: parameters of a second model that the objective refers to, which is held in float32.
     """
     wide = 2 if sft.compute_dtype != "float32" else 4
-    trained = shape.parameters if sft.lora is None else shape.adapter(sft.lora.rank)
+    trained = shape.parameters if sft.lora is None else shape.adapter(sft.lora)
     moments = {"adamw": 8, "sgd": 4, "adafactor": 0}[sft.optimizer]
-    state = trained * (4 + 4 + moments) + (0 if sft.lora is None else shape.parameters * wide)
+    state = trained * (4 + 4 + moments) + (0 if sft.lora is None else shape.parameters * wide) + 4 * frozen
     gathered, summing = _moments(shape, sft, processes, wide, first=passes == 1)
     way = "lora" if sft.lora else "sharded" if processes > 1 else "autocast"
     a_layer = KEPT * wide * (shape.kept + _WIDTHS[way] * shape.hidden) * pass_tokens

@@ -63,6 +63,7 @@ class Graphs:
 
     Attributes:
         off: why passes are no longer captured; None while they are.
+        drops: how often graphs and buffers were dropped because memory ran out or a capture failed.
     """
 
     def __init__(self, body: Body, bank: Bank, longest: int):
@@ -72,13 +73,18 @@ class Graphs:
         self._began_anew = 0
         self._captured = self._replayed = self._plain = self._steps = 0
         self._seconds = 0.0
+        self.drops = 0
         self.forget()
 
     def forget(self) -> None:
-        """Drop all graphs: the bank's memory moved, or is needed."""
+        """Begin anew: the bank's memory moved, and has other rows."""
+        self._sums_C: dict[Terms, dict[str, Tensor]] = {}
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop all graphs and what they write to, but for the losses, to which a step's later passes still add."""
         self._passes: dict[tuple[Terms, Shape], tuple[StaticPass, Any]] = {}
         self._stages: dict[int, Stage] = {}
-        self._sums_C: dict[Terms, dict[str, Tensor]] = {}
         # The memory of a pool is given back with its last graph; another capture cannot use it again.
         self._pool: Any = None
         self._aside: Any = None
@@ -111,8 +117,9 @@ class Graphs:
         for part in split_evenly([len(e.example.ids) for e in ordered], limit.tokens):
             try:
                 self._pass([ordered[i] for i in part], scales, factors, names)
-            except torch.OutOfMemoryError:
-                self._make_room()
+            except RuntimeError as error:
+                if is_memory(error):
+                    self._make_room()
                 raise
         return {name: total_C.clone() for name, total_C in sums.items()}
 
@@ -198,7 +205,8 @@ class Graphs:
     def _drop(self) -> None:
         if self._cuda:
             torch.cuda.synchronize(self._body.device)
-        self.forget()
+        self.drops += 1
+        self._let_go()
         if self._cuda:
             torch.cuda.empty_cache()
 

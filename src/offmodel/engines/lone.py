@@ -14,8 +14,11 @@ from offmodel.engines.sft import Layout, Sft
 from offmodel.store.recipe import Facts, Progress, Runtime
 
 
-def fits(model: Path, sft: Sft, runtime: Runtime, layout: Layout, reference: Path | None) -> bool:
+def fits(
+    model: Path, sft: Sft, runtime: Runtime, layout: Layout, reference: Path | None, adapter: Path | None = None
+) -> bool:
     """Whether a training is to be captured and can be: a plain adapter, trained with AdamW against its own base."""
+    from offmodel.engines.adapters import read_config, special_settings
     from offmodel.engines.graphs import wanted
 
     packed = layout in ("auto", "varlen") if runtime.device.startswith("cuda") else layout in ("packed", "varlen")
@@ -29,6 +32,7 @@ def fits(model: Path, sft: Sft, runtime: Runtime, layout: Layout, reference: Pat
         and sft.optimizer == "adamw"
         and sft.objective.load_balancing is None
         and reference in (None, model)
+        and (adapter is None or not special_settings(read_config(adapter), "target_parameters"))
     )
 
 

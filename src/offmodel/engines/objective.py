@@ -89,9 +89,14 @@ class Objective:
     load_balancing: LoadBalancing | None = unless_asked()
 
     def __post_init__(self) -> None:
-        """Refuse an objective without any term."""
+        """Refuse an objective without any term, at whatever step."""
         if self.cross_entropy < 0 or (self.cross_entropy == 0 and self.kl is None):
             raise RecipeError("An objective needs a cross-entropy weight above 0, or 0 with a KL term.")
+        if self.cross_entropy == 0 and self.kl is not None and self.kl.steps is not None:
+            raise RecipeError(
+                f"An objective without cross-entropy has no term left after the KL term's {self.kl.steps} steps; give "
+                "the KL term 'steps' of None, or the cross-entropy a weight above 0."
+            )
 
     @property
     def needs_reference(self) -> bool:

@@ -1,15 +1,18 @@
 """What a training leaves behind so that a killed run can go on: weights, optimizer moments, position, losses.
 
-This module refuses to know models: it keeps named tensors and JSON. Invariant: a state is published by one rename, and
-only the newest whole one is read; a state of other settings is ignored.
+This module refuses to know models: it keeps named tensors and JSON. Invariant: a state is published by one rename once
+its files are on the disk, and only the newest whole one is read; a state of other settings is ignored, and so is one
+that a power cut left unreadable.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,6 +27,8 @@ def save_state(scratch: Path, *, step: int, key: str, losses: list[dict[str, Any
     partial.mkdir(parents=True)
     save_file({k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}, partial / "tensors.safetensors")
     (partial / "state.json").write_text(json.dumps({"step": step, "key": key, "losses": losses}))
+    for file in partial.iterdir():
+        _to_disk(file)
     shutil.rmtree(final, ignore_errors=True)
     partial.replace(final)
     for old in scratch.glob("state-*"):
@@ -31,12 +36,21 @@ def save_state(scratch: Path, *, step: int, key: str, losses: list[dict[str, Any
             shutil.rmtree(old)
 
 
+def _to_disk(file: Path) -> None:
+    """Wait until a file's bytes are there: a rename may reach the disk before them."""
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
+
+
 def load_state(scratch: Path, *, key: str) -> State | None:
-    """The newest state of these settings: (steps done, losses, tensors); None if there is none."""
+    """The newest whole state of these settings: (steps done, losses, tensors); None if there is none."""
     for folder in sorted(scratch.glob("state-*"), reverse=True):
-        meta = json.loads((folder / "state.json").read_text())
-        if meta["key"] == key:
-            return meta["step"], meta["losses"], load_file(folder / "tensors.safetensors")
+        try:
+            meta = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            if meta["key"] == key:
+                return meta["step"], meta["losses"], load_file(folder / "tensors.safetensors")
+        except (FileNotFoundError, ValueError, SafetensorError):
+            continue  # cut off, or zeros: what the next state replaces
     return None
 
 

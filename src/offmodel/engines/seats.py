@@ -4,6 +4,7 @@ This module refuses to know other members. Invariant: what a seat writes, checkp
 that a lone training of the same settings writes.
 """
 
+import json
 import time
 from typing import TYPE_CHECKING, final
 
@@ -50,13 +51,14 @@ class Seat:
     ):
         assert member.sft.lora is not None
         self.index, self.member, self.kept, self.sft, self.lora = index, member, kept, member.sft, member.sft.lora
-        self.bank, self.row, self.scale = bank, -1, self.lora.alpha / self.lora.rank
+        self.bank, self.row = bank, -1
         self.examples = list(member.examples)
         if self.sft.objective.support is not None:
             with bank.off():
                 self.examples = supported(body, member.examples, kept, self.sft.objective.support, limit)
         with bank.out():
             self.names, self.config, tensors = starts.of(member.adapter, self.sft)
+        self.scale = adapters.scale_of(json.loads(self.config))
         self.key = key_of(member.examples, kept, self.sft)
         found = found_state(member.scratch, self.key, self.sft.checkpoints)
         self.step, self.losses, self._state = found or (0, [], {f"{i}.weight": t for i, t in enumerate(tensors)})
@@ -142,7 +144,7 @@ class Seat:
         """
         due = self.step in self.sft.checkpoints
         save = time.monotonic() - self.saved_at > resume_every_s and not self.done
-        if due or save or self.done or self.pending.full:
+        if due or self.done or self.pending.full:
             self.pending.settle()
         if due:
             self._checkpoint()
@@ -151,7 +153,12 @@ class Seat:
         self.pending.tell()
 
     def save(self) -> None:
-        """Write the state from which this member, alone or in company, goes on."""
+        """Write the state from which this member, alone or in company, goes on.
+
+        Raises:
+            NonFiniteLoss: a step was not finite; a state without its row would hide that.
+        """
+        self.pending.settle()
         weights = self.bank.read(self.bank.flat_CP[self.row], self.lora.rank)
         tensors = {f"{i}.weight": t for i, t in enumerate(weights)}
         optimizer = self._optimizer()

@@ -133,9 +133,9 @@ def train(
     from offmodel.engines.balance import check_mixture
     from offmodel.engines.room import check_room
 
-    check_room(model, sft, runtime)
+    check_room(model, sft, runtime, reference=reference)
     check_mixture(model, sft)
-    if not any(scratch.glob("sharded-state-*")) and lone.fits(model, sft, runtime, layout, reference):
+    if not any(scratch.glob("sharded-state-*")) and lone.fits(model, sft, runtime, layout, reference, adapter):
         return lone.run(
             model=model, adapter=adapter, examples=examples, sft=sft, out=out, scratch=scratch, runtime=runtime,
             progress=progress, layout=layout, resume_every_s=resume_every_s,

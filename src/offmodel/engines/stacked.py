@@ -14,14 +14,13 @@ from pathlib import Path
 import torch
 
 from offmodel.core.errors import RecipeError
-from offmodel.engines.adapters import read_config
+from offmodel.engines.adapters import read_config, scale_of, special_settings
 
 
 def can_stack(adapter: Path) -> bool:
     """Whether an adapter is a plain LoRA on linear layers, which `stack` can put below another."""
     config = read_config(adapter)
-    special = ("target_parameters", "rank_pattern", "alpha_pattern", "modules_to_save", "use_dora")
-    return config.get("peft_type") == "LORA" and not any(config.get(name) for name in special)
+    return config.get("peft_type") == "LORA" and not special_settings(config, "target_parameters")
 
 
 def stack(*, lower: Path, upper: Path, out: Path) -> None:
@@ -65,10 +64,7 @@ def _add(parts: Sequence[tuple[Path, float]], out: Path) -> None:
     configs = [read_config(folder) for folder, _ in parts]
     states = [load_file(folder / "adapter_model.safetensors") for folder, _ in parts]
     ranks = [c["r"] for c in configs]
-    scales = [
-        factor * c["lora_alpha"] / (c["r"] ** (0.5 if c.get("use_rslora") else 1))
-        for c, (_, factor) in zip(configs, parts, strict=True)
-    ]
+    scales = [factor * scale_of(c) for c, (_, factor) in zip(configs, parts, strict=True)]
     joined: dict[str, torch.Tensor] = {}
     for name in sorted({n for s in states for n in s}):
         found = [s.get(name) for s in states]

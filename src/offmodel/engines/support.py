@@ -45,8 +45,13 @@ def _factors(likelihoods: list[np.ndarray], support: TokenSupport) -> list[np.nd
     flat = np.concatenate(likelihoods)
     order = np.argsort(flat if support.keep == "likely" else -flat, kind="stable")
     factors = np.ones(len(flat), np.float32)
-    factors[order[: int(support.quantile * len(flat))]] = 0.0
+    factors[order[: _share(support.quantile, len(flat))]] = 0.0
     return np.split(factors, np.cumsum([len(x) for x in likelihoods])[:-1])
+
+
+def _share(quantile: float, n: int) -> int:
+    """floor(quantile x n); the product of .29 and 100 as floats is just below 29."""
+    return int(round(quantile * n, 9))
 
 
 def _weighted(example: Example, factors: np.ndarray) -> Example:

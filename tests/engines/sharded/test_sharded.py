@@ -5,13 +5,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from offmodel.core.errors import RecipeError
+from offmodel.core.errors import OutOfMemory, RecipeError
 from offmodel.engines.objective import CROSS_ENTROPY, KlToReference, LoadBalancing, Objective
 from offmodel.engines.outcome import publish
+from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Lora, train
 from offmodel.engines.sharded import assignment, launch, process
 from offmodel.engines.sharded.assignment import Assignment
@@ -121,6 +123,37 @@ def in_this_process(module: str, folders: list[Path], processes: int, progress) 
             patch.setenv(name, value)
         process.main(folders[0])
     return 0, "none"
+
+
+def test_passes_are_halved_down_to_the_longest_example_that_is_trained_on(llama, tmp_path, monkeypatch) -> None:
+    seen = []
+
+    def full(module, folders, processes, progress):
+        seen.append(assignment.read(folders[0])[0].tokens)
+        assignment.write_error(folders[0], 0, OutOfMemory("full"))
+        return 1, "none"
+
+    monkeypatch.setattr(launch, "start", full)
+    dropped = Example(np.zeros(2000, np.int32), np.ones(2000, bool))
+    with pytest.raises(OutOfMemory, match="full"):
+        train(
+            model=llama, adapter=None, examples=[*examples(8), dropped], sft=SFT, out=tmp_path / "out",
+            scratch=tmp_path / "scratch", runtime=Runtime(processes=2), progress=silent,
+        )  # fmt: skip
+    assert seen == [1024, 512, 256, 128, 64, 32, 16]
+
+
+@pytest.mark.parametrize("setting", [{"use_rslora": True}, {"alpha_pattern": {"q_proj": 32}}])
+def test_an_adapter_of_another_scale_is_refused(llama, tmp_path, setting) -> None:
+    sft = replace(BASE, lora=LORA, steps=1, checkpoints=(1,))
+    folder = alone(llama, sft, tmp_path / "first") / "step-00001"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | setting))
+    with pytest.raises(RecipeError, match=f"was made with {next(iter(setting))}, which"):
+        train(
+            model=llama, adapter=folder, examples=examples(8), sft=sft, out=tmp_path / "out",
+            scratch=tmp_path / "scratch", runtime=Runtime(processes=2), progress=silent,
+        )  # fmt: skip
 
 
 def test_killed_on_two_goes_on_with_one(two, moe, tmp_path, monkeypatch) -> None:

@@ -94,7 +94,7 @@ def updates_of(adapter: Path) -> dict[str, tuple[Tensor, Tensor]]:
         if part not in ("A.weight", "B.weight"):
             raise ModelError(f"The adapter holds '{name}', which the sampler cannot apply; merge the adapter first.")
         pairs.setdefault(target, {})[part[0]] = tensor
-    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+    scale = adapters.scale_of(config)
     return {name: (ab["A"].float(), scale * ab["B"].float()) for name, ab in pairs.items()}
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import offmodel
 from offmodel.core.errors import OutOfMemory, RecipeError, RunError
-from offmodel.engines.loop import first_limit, settle_in
+from offmodel.engines import adapters
+from offmodel.engines.loop import first_limit, settle_in, usable
 from offmodel.engines.outcome import publish
 from offmodel.engines.rendering import Example
 from offmodel.engines.sft import Layout, Sft
@@ -53,7 +54,10 @@ def run(
     """Train with `runtime.processes` processes; see `offmodel.engines.sft.train`.
 
     Raises:
-        RecipeError: the batch does not divide by the processes, or there are not as many GPUs.
+        DataError: no example is short enough.
+        OutOfMemory: a single sequence does not fit.
+        RecipeError: the batch does not divide by the processes, or there are not as many GPUs, or the adapter to go on
+            from has layers of several scales.
         RunError: a process died; what it was saying stands in the log.
     """
     started = time.monotonic()
@@ -69,6 +73,9 @@ def run(
             merge_scaled(model=model, adapter=adapter, alpha=1.0, out=draft)
             draft.rename(merged)
         model, reference, adapter = merged, reference or merged, None
+    if adapter is not None:
+        # Each process takes the values alone into the layers of a fresh adapter.
+        adapters.check_plain(adapters.read_config(adapter), "use_rslora")
     limit = first_limit(runtime)
     task = Assignment(
         model=str(model),
@@ -116,7 +123,7 @@ def _until_it_fits(
     task: Assignment, examples: Sequence[Example], folder: Path, processes: int, progress: Progress
 ) -> tuple[Facts, list, Assignment]:
     """Start the processes; after one ran out of memory, again with half as much in a forward pass."""
-    longest = max(len(e.ids) for e in examples)
+    longest = max(len(examples[i].ids) for i in usable(examples, task.sft))
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         assignment.write(folder, task, examples)

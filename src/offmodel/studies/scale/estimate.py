@@ -201,6 +201,7 @@ def _training(work: Training, machine: Machine, gpus: int, recompute: bool) -> S
         recompute=recompute,
         pass_tokens=round(min(largest, PASS_TOKENS)),
         passes=math.ceil(largest / PASS_TOKENS),
+        frozen=work.frozen,
     )
     stepping = sft.steps * seconds + (fitted["first_seconds_sharded"] if gpus > 1 else 0)
     loading = (2.0 * shape.parameters + work.bytes) / assumed["disk_bytes_a_second"]

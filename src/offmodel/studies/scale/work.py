@@ -39,11 +39,12 @@ _GGUF_SIZES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A training: `tokens` are those of one step, over all sequences."""
+    """A training: `tokens` are those of one step, over all sequences; `frozen` is the size of a second model, or 0."""
 
     shape: Shape
     sft: Sft
     tokens: float
+    frozen: int
     bytes: float
 
 
@@ -95,7 +96,7 @@ def work_of(recipe: Recipe, locations: Mapping[str, str]) -> Work:
     if shape is None:
         return Elsewhere()
     if isinstance(sft, Sft):
-        return _training(shape, sft)
+        return _training(shape, sft, _frozen(values, shape, locations))
     if {"max_new_tokens", "prompts", "sampling"} <= values.keys():
         if isinstance(values["model"], EndpointModel):
             return Elsewhere()
@@ -114,11 +115,23 @@ def _asked(items: Recipe, measure: Any) -> tuple[int, float, int]:
     return count(items) or _UNKNOWN_ROWS, long * measure.max_new_tokens, measure.max_new_tokens
 
 
-def _training(shape: Shape, sft: Sft) -> Training:
+def _frozen(values: Mapping[str, Any], shape: Shape, locations: Mapping[str, str]) -> int:
+    """Parameters of a second model that a training's objective refers to; an adapter's base serves as its own."""
+    sft, teacher = values["sft"], values.get("teacher")
+    own = teacher is None or teacher == values.get("organism")
+    if not sft.objective.needs_reference or (own and sft.lora is not None):
+        return 0
+    if own or not isinstance(teacher, Recipe):
+        return shape.parameters
+    found = _shape(teacher, locations) if teacher.kind == "model" else _shape_below(teacher, locations)
+    return (found or shape).parameters
+
+
+def _training(shape: Shape, sft: Sft, frozen: int) -> Training:
     assumed = calibration()["assumed"]
     tokens = sft.batch_size * min(sft.max_tokens, assumed["prompt_tokens"] + 128)
-    each = 2.0 * shape.parameters if sft.lora is None else 4.0 * shape.adapter(sft.lora.rank)
-    return Training(shape=shape, sft=sft, tokens=tokens, bytes=each * len(sft.checkpoints))
+    each = 2.0 * shape.parameters if sft.lora is None else 4.0 * shape.adapter(sft.lora)
+    return Training(shape=shape, sft=sft, tokens=tokens, frozen=frozen, bytes=each * len(sft.checkpoints))
 
 
 def _drawing(shape: Shape, sampler: str, parts: list[tuple[int, float, int]]) -> Drawing:
