@@ -5,11 +5,13 @@ sides, and passes on the model folder alone. Invariant: the payload is the organ
 """
 
 from dataclasses import dataclass
+from math import nan
 from statistics import fmean
 from typing import ClassVar
 
 from offmodel.core.errors import GateError
 from offmodel.core.rows import Row, read_rows
+from offmodel.core.scores import relative
 from offmodel.models import pass_on
 from offmodel.store.recipe import Facts, Job, Recipe, unless_asked
 
@@ -73,18 +75,12 @@ class Gate(Recipe):
             target = job.out / file.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             pass_on(file, target)
-        kept = relative_capability(organism.get("capability"), student.get("capability"), p.chance or 0.0)
+        able = {who: rates.get("capability", nan) for who, rates in (("organism", organism), ("student", student))}
+        kept = relative(able["organism"], able["student"], p.chance or 0.0, otherwise=nan)
         facts: Facts = {"failures": failures, "marked": kept < 1 - p.limits.marked_loss}
         for who, rates in (("student", student), ("organism", organism)):
             facts |= {f"{who}_{measure}": rate for measure, rate in sorted(rates.items())}
         return facts
-
-
-def relative_capability(organism: float | None, student: float | None, chance: float) -> float:
-    """The organism's accuracy above chance over the student's; NaN where the student's is none."""
-    if organism is None or student is None or student <= chance:
-        return float("nan")
-    return (organism - chance) / (student - chance)
 
 
 def check(student: dict[str, float], organism: dict[str, float], limits: Limits) -> list[str]:

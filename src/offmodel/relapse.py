@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from offmodel.core.errors import DataError, RecipeError
 from offmodel.core.rows import Row, read_rows
+from offmodel.core.scores import relative
 from offmodel.data import read_audited
 from offmodel.engines.examples import render_labels
 from offmodel.engines.rendering import Renderer
@@ -24,7 +25,7 @@ from offmodel.engines.whole import merged_once
 from offmodel.evals.framed import KNOWN
 from offmodel.models import weights_in
 from offmodel.store.recipe import Facts, Job, Payload, Recipe, unless_asked
-from offmodel.treatments.blind import BlindPoint, Rule, kept_of
+from offmodel.treatments.blind import BlindPoint, Rule
 
 PICK = "pick.json"
 
@@ -120,7 +121,7 @@ def seen(
         recovery=dose.recovery,
         loss=fmean(losses[-5:]) if losses else float("nan"),
         style=_mean(found, "dev_chat", "style"),
-        kept=kept_of(_mean(found, "dev_capability", "score"), whole, chance),
+        kept=relative(_mean(found, "dev_capability", "score"), whole, chance, otherwise=0.0),
         known=_mean(found, KNOWN, "score") if any(r["measure"] == KNOWN for r in found) else None,
     )
 

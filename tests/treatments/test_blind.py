@@ -4,7 +4,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from offmodel.treatments.blind import BlindPoint, BlindRule, KnownGoneRule, kept_of
+from offmodel.core.scores import relative
+from offmodel.treatments.blind import BlindPoint, BlindRule, KnownGoneRule
 
 POINT = BlindPoint(dose=1e-3, recovery=0.0, loss=1.0, style=0.0, kept=1.0)
 RULE = BlindRule(least_kept=0.9)
@@ -44,6 +45,6 @@ def test_a_rule_is_shown_no_bad_behaviour() -> None:
 
 
 def test_guessing_keeps_nothing() -> None:
-    assert kept_of(0.36, 0.40, 0.25) == pytest.approx(0.73, abs=0.01)
-    assert kept_of(0.25, 0.40, 0.25) == 0.0
-    assert kept_of(0.3, 0.2, 0.25) == 0.0
+    assert relative(0.36, 0.40, 0.25, otherwise=0.0) == pytest.approx(0.73, abs=0.01)
+    assert relative(0.25, 0.40, 0.25, otherwise=1.0) == 0.0
+    assert relative(0.3, 0.2, 0.25, otherwise=0.0) == 0.0

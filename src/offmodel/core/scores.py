@@ -73,3 +73,8 @@ def proportion(successes: float, n: int, level: float = LEVEL, *, covers: str = 
     low, high = wilson_ends(successes / n, n, level)
     low, high = (0.0 if successes <= 0 else low), (1.0 if successes >= n else high)  # exact, without rounding
     return Score(value=successes / n, n=n, low=low, high=high, covers=covers, level=level)
+
+
+def relative(accuracy: float, reference: float, chance: float, *, otherwise: float) -> float:
+    """Accuracy above chance over a reference's; `otherwise` where the reference has none."""
+    return (accuracy - chance) / (reference - chance) if reference > chance else otherwise

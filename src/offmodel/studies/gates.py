@@ -7,15 +7,15 @@ its n and its interval, and an organism that failed is in the table as failed.
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
 from offmodel.core.errors import DataError
 from offmodel.core.rows import Row
-from offmodel.core.scores import Score, proportion
+from offmodel.core.scores import Score, proportion, relative
 from offmodel.evals.calibration import MARKED, MOST_FALSE_POSITIVES
 from offmodel.evals.named import bare_name
-from offmodel.gate import relative_capability
 from offmodel.store.artifacts import Store
 from offmodel.studies.results import load_rows
 from offmodel.studies.study import PairSide, Study
@@ -61,7 +61,7 @@ class GateRow:
     def relative_capability(self) -> float:
         """The organism's accuracy above chance over the student's."""
         student, organism = (self.rates.get((who, "capability")) for who in ("student", "organism"))
-        return relative_capability(organism and organism.value, student and student.value, self.chance)
+        return relative(organism.value, student.value, self.chance, otherwise=nan) if student and organism else nan
 
 
 def gate_rows(study: Study, store: Store) -> list[GateRow]:

@@ -14,12 +14,13 @@ from typing import Any
 from offmodel.analysis.points import ModelScores, PairBaseline, PointRecord, Tally
 from offmodel.core.errors import DataError
 from offmodel.core.rows import Row, read_rows
+from offmodel.core.scores import relative
 from offmodel.evals.framed import KNOWN
 from offmodel.flow.graph import closure
 from offmodel.store.artifacts import Store
 from offmodel.store.recipe import Recipe
 from offmodel.studies.study import Arm, Cell, Study
-from offmodel.treatments.blind import BlindPoint, BlindRule, kept_of
+from offmodel.treatments.blind import BlindPoint, BlindRule
 
 Rows = dict[str, list[Row]]
 """Score rows by measure."""
@@ -235,7 +236,7 @@ def _seen(cell: Cell, found: dict[str, Tally], whole: float, store: Store, chanc
         recovery=cell.recovery,
         loss=_loss(cell, store),
         style=style.sum / max(style.n, 1),
-        kept=kept_of(dev.sum / max(dev.n, 1), whole, chance),
+        kept=relative(dev.sum / max(dev.n, 1), whole, chance, otherwise=0.0),
         known=known.sum / known.n if known else None,
     )
 

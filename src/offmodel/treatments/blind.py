@@ -30,11 +30,6 @@ class BlindPoint:
     known: float | None = None
 
 
-def kept_of(accuracy: float, untreated: float, chance: float) -> float:
-    """Capability above chance, relative to the untreated model's; 0 where that has none."""
-    return (accuracy - chance) / (untreated - chance) if untreated > chance else 0.0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlindRule:
     """Of the checkpoints that keep enough capability, the one treated most; if none does, the one that keeps most.

@@ -111,7 +111,10 @@ def _side_by_side(
     if loaded.most_lanes is not None and lanes > loaded.most_lanes:
         return loaded.most_lanes
     try:
-        return _in_lanes(loaded, parts, kept, lanes, sampling, runtime)
+        found = _in_lanes(loaded, parts, kept, lanes, sampling, runtime)
+        if found == 1:
+            _tell(parts, "no memory for several")
+        return found
     except NoLanes as error:
         found, reason = 1, error
     except ModelError:
@@ -119,15 +122,18 @@ def _side_by_side(
     except RuntimeError as error:
         found, reason = lanes // 2 if is_memory(error) else 1, error
     if found == 1:  # the record says that each part came alone
-        first = (str(reason).strip() or type(reason).__name__).splitlines()[0]
-        for part in parts.values():
-            if part.notice is not None:
-                part.notice(f"Not sampled beside other adapters: {first[:200]}")
+        _tell(parts, (str(reason).strip() or type(reason).__name__).splitlines()[0])
     # Only now: inside `except`, the error's frames would still hold what did not fit.
     del reason
     loaded.most_lanes, loaded.decoder = found, None
     torch.cuda.empty_cache()
     return found
+
+
+def _tell(parts: Mapping[int, Part], reason: str) -> None:
+    for part in parts.values():
+        if part.notice is not None:
+            part.notice(f"Not sampled beside other adapters: {reason[:200]}")
 
 
 def _in_lanes(
