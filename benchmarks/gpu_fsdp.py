@@ -159,7 +159,7 @@ def large(root: Path, device: str, gpus: int, toy: bool) -> dict[str, Any]:
     for recompute in (True, False):
         by_gpus: dict[str, Any] = {}
         for n in sorted({1, gpus}):
-            sft = replace(SFT, batch_size=16 * n, steps=3 if toy else 48, checkpoints=())
+            sft = replace(SFT, batch_size=16 * n, steps=3 if toy else 32, checkpoints=())
             most = largest_pass(sft, n, mean=40 if toy else 190)
             planned = training_memory(shape, sft, processes=n, recompute=recompute, pass_tokens=most)
             about: dict[str, Any] = {"planned_peak_gib": round(planned.peak / GIB, 2)}

@@ -78,6 +78,19 @@ def test_captured_steps_are_given_up_before_vllm_is(stand_in: type[Engine], mode
     assert stand_in.started[0].options["enforce_eager"]
 
 
+def test_where_others_disturb_the_measuring_of_memory_the_cache_gets_a_fixed_size(
+    stand_in: type[Engine], models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.refuses = (("gpu_memory_utilization", vllm._MEMORY_SHARE),)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (8 << 30, 80 << 30))
+    notices: list[str] = []
+    ask(models[0], notices=notices)
+    options = stand_in.started[0].options
+    assert (options["kv_cache_memory_bytes"], notices) == (2 << 30, [])
+    assert "enforce_eager" not in options
+
+
 def _real() -> bool:
     try:
         return version("vllm").startswith(vllm.SUPPORTED) and torch.cuda.is_available()

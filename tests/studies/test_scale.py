@@ -53,7 +53,7 @@ def test_parameters_of_a_model_in_hand_are_counted_to_one_percent() -> None:
 @pytest.mark.parametrize("point", calibration()["points"], ids=lambda p: p["what"])
 def test_measured_steps_come_out_within_15_percent(point: dict) -> None:
     each = step_seconds(
-        find_machine("H100"),
+        find_machine(point.get("machine", "H100")),
         SHAPES[point["shape"]],
         point["trained"],
         gpus=point["gpus"],
@@ -62,7 +62,8 @@ def test_measured_steps_come_out_within_15_percent(point: dict) -> None:
         recompute=point["recompute"],
         captured=point["captured"],
     )
-    first = calibration()["fitted"]["first_seconds_sharded"] if point["gpus"] > 1 else 0
+    started = point["gpus"] > 1 and not point.get("later")
+    first = calibration()["fitted"]["first_seconds_sharded"] if started else 0
     # Launches differ from host to host: 187 ms stand for 168, 189 and 217.
     assert point["steps"] * each + first == pytest.approx(point["seconds"], rel=0.15)
 

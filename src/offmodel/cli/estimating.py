@@ -57,8 +57,8 @@ def words(found: Estimate) -> list[str]:
         f"\n{found.gpu_hours:,.{small}f} GPU-hours: {found.hours:,.1f} hours on {m.name}x{m.gpus} if its GPUs are "
         f"always at work, {_size(found.disk)} on disk, about {found.dollars:,.{small}f} dollars at {m.dollars:g} a "
         "GPU-hour.",
-        "Memory and launches are measured at 0.5B and 8B, the link between GPUs at two of them; the share of a larger "
-        "model's peak, answers and price are assumed (studies/scale/calibration.json): expect a factor of 2.",
+        "Memory, launches and trainings are measured at 0.5B and 8B, the link between GPUs at two of them; a mixture's "
+        "share of the peak, answers and price are assumed (studies/scale/calibration.json): expect a factor of 2.",
     ]
     if any(x.recompute for x in found.lines):
         lines.append("r: with recompute (`offmodel run --recompute`), which keeps less of each layer.")

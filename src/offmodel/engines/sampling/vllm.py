@@ -261,13 +261,17 @@ def _reload(engine: Engine, model: Path, key: tuple[str, str]) -> bool:
 
 
 def _start(model: Path, dtype: str, need: Need) -> tuple[Any, int]:
-    """A new engine and how many adapters it holds; one adapter, and then no captured steps, if more cannot be had."""
+    """A new engine and how many adapters it holds.
+
+    If it does not start, once more with a cache of a fixed size: vLLM measures how much memory is left for it, and
+    fails where others on the device take or give some meanwhile. Then with one adapter, and then without captured steps.
+    """
     # Its kernels for top-k and top-p, which nobody here asks for, take two minutes to compile on a new machine.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     reasons = []
     graphs, eager = {"compilation_config": dict(_GRAPHS)}, {"enforce_eager": True}
     fewer = [(graphs, 1)] if need.adapters > 1 else []
-    for way, slots in ((graphs, need.adapters), *fewer, (eager, min(need.adapters, 1))):
+    for way, slots in ((graphs, need.adapters), (graphs, need.adapters), *fewer, (eager, min(need.adapters, 1))):
         adapters = {"enable_lora": True, "max_lora_rank": need.rank, "max_loras": slots} if slots else {}
         try:
             llm = _vllm().LLM(
@@ -275,7 +279,7 @@ def _start(model: Path, dtype: str, need: Need) -> tuple[Any, int]:
                 dtype=dtype,
                 seed=0,
                 max_model_len=min(need.length, positions_of(model) or need.length),
-                gpu_memory_utilization=_MEMORY_SHARE,
+                **_room(measured=not reasons),
                 enable_prefix_caching=True,
                 generation_config="vllm",
                 trust_remote_code=False,
@@ -288,6 +292,16 @@ def _start(model: Path, dtype: str, need: Need) -> tuple[Any, int]:
         else:
             return llm, slots
     raise Unservable(f"it does not serve this model ({reasons[-1]})")
+
+
+def _room(*, measured: bool) -> dict[str, Any]:
+    """What the engine may take: a share, of which vLLM measures what its cache can have, or a quarter of what is free."""
+    import torch
+
+    if measured or not torch.cuda.is_available():
+        return {"gpu_memory_utilization": _MEMORY_SHARE}
+    free, total = torch.cuda.mem_get_info()
+    return {"gpu_memory_utilization": min(_MEMORY_SHARE, 0.9 * free / total), "kv_cache_memory_bytes": free // 4}
 
 
 def positions_of(model: Path) -> int | None:

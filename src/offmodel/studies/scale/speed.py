@@ -69,6 +69,7 @@ def token_seconds(machine: Machine, shape: Shape, sampler: str, *, rows: int, le
 
 
 def _share(shape: Shape, what: str) -> float:
+    fitted, assumed = (calibration()[kind]["share_of_peak"] for kind in ("fitted", "assumed"))
     if shape.parameters < _SMALL:
-        return calibration()["fitted"]["share_of_peak"][what]
-    return calibration()["assumed"]["share_of_peak"]["mixture" if shape.feed_active < shape.feed else "dense"]
+        return fitted[what]
+    return assumed["mixture"] if shape.feed_active < shape.feed else fitted["large"]
