@@ -291,6 +291,18 @@ def test_bad_rate_is_not_resolved_with_few_items():
     assert bad_rate([found]) is None
 
 
+def test_bad_rate_is_resolved_where_each_point_clearly_keeps_nine_tenths_or_does_not():
+    rng = np.random.default_rng(11)
+    design = replace(ONE, n_capability=300, accuracy=0.5, agreement=0.5)
+    records, (base,) = draw_study(rng, design, {"m": Truth(left=(0.4, 0.1), kept=(1.4, 0.3))})
+    grid = build_grid(records, base)
+    (low, high), _ = relative_intervals(grid)
+    assert (high - low).max() / 2 > 0.05
+    found = bad_rate_at_loss(grid)
+    assert found.resolved
+    assert found.left.value == pytest.approx(0.4, abs=0.1)
+
+
 def test_the_blind_rule_may_pick_one_checkpoint_a_seed():
     picks = [point(0.6, 0.4, step=20, seed=0), point(0.7, 0.3, step=40, setting="lr 2", seed=1)]
     found = blind_pair(picks, baseline(floor=0.0, planted=1.0))

@@ -41,7 +41,7 @@ def by_transformers(model, rows):
     return again
 
 
-@pytest.mark.parametrize("layout", ["padded", "packed"])
+@pytest.mark.parametrize("layout", ["padded", "packed", "varlen"])
 @pytest.mark.parametrize("limit", [WIDE, Limit(rows=1, tokens=10**6), Limit(rows=None, tokens=40)])
 def test_value_and_gradient_equal_transformers_of_the_whole_batch(moe, layout, limit):
     rows = examples(7)

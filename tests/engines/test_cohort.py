@@ -67,7 +67,7 @@ def alone(model, tmp, sft, index, **options):
     return out, facts
 
 
-@pytest.mark.parametrize("layout", ["padded", "packed"])
+@pytest.mark.parametrize("layout", ["padded", "packed", "varlen"])
 @pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-10), ("float32", 2e-5)])
 def test_members_equal_their_lone_trainings(llama, tmp_path, dtype, atol, layout):
     settings = [replace(s, compute_dtype=dtype) for s in MEMBERS]

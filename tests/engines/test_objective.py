@@ -92,7 +92,7 @@ def test_divergence_from_another_model(llama, tmp_path):
     assert losses(away)[0]["kl"] > 1e-2
 
 
-@pytest.mark.parametrize("layout", ["padded", "packed"])
+@pytest.mark.parametrize("layout", ["padded", "packed", "varlen"])
 def test_micro_batches_change_no_divergence(llama, tmp_path, layout):
     a, _ = go(llama, tmp_path, "a", sft=with_kl(), runtime=Runtime(micro_batch=1), layout=layout)
     b, _ = go(llama, tmp_path, "b", sft=with_kl(), runtime=Runtime(micro_batch=4), layout=layout)

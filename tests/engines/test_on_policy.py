@@ -69,6 +69,7 @@ def test_the_loss_is_the_divergence_of_full_logits_on_own_samples(llama, teacher
     rows = roll_out(made, PROMPTS, ROLLOUTS, Renderer.from_folder(llama), seed=3)
     found = loop._gradients(made, rows, loop.first_limit(Runtime()), terms_of(REVERSE, 0))["kl"]
     total, count = 0.0, 0
+    made = prepare(llama, None, SFT, Runtime(), "padded", teacher)
     with torch.no_grad():
         for e in rows:
             ids = torch.tensor(e.ids[None].astype(np.int64))
@@ -85,8 +86,9 @@ def test_samples_are_the_models_own_and_leave_it_as_it_was(llama, teacher):
     own = made.base.generation_config
     renderer = Renderer.from_folder(llama)
     many = roll_out(made, [[5, 6, 7]] * 600, replace(ROLLOUTS, max_new_tokens=1), renderer, seed=1)
+    plain = prepare(llama, None, SFT, Runtime(), "padded", teacher).base
     with torch.no_grad():
-        probabilities = torch.softmax(made.base(torch.tensor([[5, 6, 7]])).logits[0, -1], -1)
+        probabilities = torch.softmax(plain(torch.tensor([[5, 6, 7]])).logits[0, -1], -1)
     top = int(probabilities.argmax())
     share = np.mean([int(e.ids[-1]) == top for e in many])
     assert share == pytest.approx(float(probabilities[top]), abs=4 * (0.25 / 600) ** 0.5)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from offmodel.core.errors import DataError, ModelError, NonFiniteLoss, OutOfMemory, RecipeError
-from offmodel.engines import adapters, folders, forward, loop
+from offmodel.engines import adapters, attention, folders, forward, loop
 from offmodel.engines.batches import batch_indices, trained_tokens
 from offmodel.engines.losses import cross_entropy
 from offmodel.engines.preparation import prepare
@@ -73,17 +73,30 @@ def trainee(model, layout, *, double=False):
     return made
 
 
-@pytest.mark.parametrize("layout", ["padded", "packed"])
+@pytest.mark.parametrize("layout", ["padded", "packed", "varlen"])
 def test_loss_and_gradients_equal_sequences_one_by_one(llama, layout):
     rows = examples(7)
     made = trainee(llama, layout, double=True)
     found = gradients(made, rows, loop.Limit(rows=3, tokens=10**9))
     got = [p.grad.clone() for p in made.params]
     made.optimizer.zero_grad()
+    made.base.set_attn_implementation("sdpa")
     expected = plain_losses(made.model, rows)
     expected.backward()
     assert float(found) == pytest.approx(expected.item(), abs=1e-6)
     assert all(torch.allclose(g, p.grad, atol=1e-7) for g, p in zip(got, made.params, strict=True))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma"])
+def test_sequences_without_padding_are_what_they_are_alone_with_windows_and_groups_too(request, name):
+    made = trainee(request.getfixturevalue(name), "varlen", double=True)
+    rows = [Example(np.arange(5, 5 + n, dtype=np.int32), np.ones(n, np.bool_)) for n in (3, 30, 1, 17)]
+    ids, _, _ = forward.targets_of(rows, padded=False)
+    with torch.no_grad():
+        found = made.decoder(**forward.inputs_of(rows, ids, made), use_cache=False).last_hidden_state[0]
+        made.base.set_attn_implementation("sdpa")
+        alone = [made.decoder(torch.tensor(e.ids[None].astype(np.int64))).last_hidden_state[0] for e in rows]
+    assert torch.allclose(found, torch.cat(alone), atol=1e-10)
 
 
 def test_packed_sequences_do_not_see_each_other(llama):
@@ -237,7 +250,9 @@ def test_adapter_over_a_bf16_base_learns(llama, tmp_path):
     assert {t.dtype for t in weights(out / "step-00020").values()} == {torch.float32}
 
 
-def test_layout_that_this_machine_cannot_do_is_refused(llama, tmp_path):
+def test_layout_that_this_machine_cannot_do_is_refused(llama, tmp_path, monkeypatch):
+    ends = attention.boundaries
+    monkeypatch.setattr(attention, "boundaries", lambda lengths, device: ends([sum(lengths)], device))
     with pytest.raises(ModelError, match="'varlen' do not stay apart"):
         go(llama, tmp_path, layout="varlen")
 

@@ -1,5 +1,6 @@
 """Our use of vLLM: with a stand-in, and with vLLM itself where there is a GPU."""
 
+import os
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_where_others_disturb_the_measuring_of_memory_the_cache_gets_a_fixed_siz
     ask(models[0], notices=notices)
     options = stand_in.started[0].options
     assert (options["kv_cache_memory_bytes"], notices) == (2 << 30, [])
+    assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
     assert "enforce_eager" not in options
 
 
@@ -107,11 +109,11 @@ def test_two_organisms_reloaded_into_the_engine_answer_as_in_fresh_engines(tmp_p
     config = LlamaConfig(vocab_size=300, num_hidden_layers=2, initializer_range=0.3, **sizes)
     models = [save(LlamaForCausalLM(config).to(torch.bfloat16), tmp_path / name) for name in ("one", "other")]
     adapter, _ = go(models[0], tmp_path, "adapter", sft=replace(BASE, lora=LORA))
-    fresh = []
+    fresh, notices, said = [], list[str](), dict[int, str]()
     for model in models:
         vllm.forget()
-        fresh.append([g.ids for g in ask(model)])
-    notices, said = list[str](), dict[int, str]()
+        fresh.append([g.ids for g in ask(model, notices=notices)])
+    assert notices == []
     reloaded = [[g.ids for g in ask(model, notices=notices)] for model in (*models, models[0])]
     assert reloaded == [*fresh, fresh[0]]
     assert fresh[0] != fresh[1]

@@ -44,8 +44,8 @@ class BadRate:
     Attributes:
         left: b of the chosen points, on the halves that did not choose.
         kept: c of the same points on the same halves: near or above .9 if the choice was sound.
-        half_width: of the paired interval of c around .9: at the point nearest to .9, or the widest among those whose
-            interval holds .9, which may be on either side of it.
+        half_width: of the paired interval of c, the widest among the points whose interval holds .9 and which may be
+            on either side of it; 0 where every point is clearly on one.
     """
 
     left: Estimate
@@ -54,7 +54,7 @@ class BadRate:
 
     @property
     def resolved(self) -> bool:
-        """Whether c at .9 is known well enough."""
+        """Whether it is known well enough which points keep .9."""
         return self.half_width <= RESOLVED
 
 
@@ -131,12 +131,12 @@ def bad_rate_at_loss(
     kept = measured_on_other(choices(BAD_RULE, b, c, splits), c, splits)
     (low, high), _ = relative_intervals(grid)
     around = (low <= KEPT) & (high >= KEPT)
-    around[np.argmin(np.abs(grid.c - KEPT))] = True
-    return BadRate(left=left, kept=float(kept.mean()), half_width=float((high - low)[around].max()) / 2)
+    width = (high - low).max(where=around, initial=0.0)
+    return BadRate(left=left, kept=float(kept.mean()), half_width=float(width) / 2)
 
 
 def bad_rate(rates: Sequence[BadRate]) -> Summary | None:
-    """The average over pairs; None = "not resolved", because some pair's c is too uncertain at .9."""
+    """The average over pairs; None = "not resolved", because some pair's c is too uncertain around .9."""
     return combine([r.left for r in rates]) if all(r.resolved for r in rates) else None
 
 

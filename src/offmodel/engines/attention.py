@@ -2,7 +2,8 @@
 
 This module refuses to know training. torch's variable-length attention needs CUDA and 16-bit floats, and its signature
 changed between versions; so it is used only after `varlen_works` has compared it with plain attention on the machine at
-hand. Invariant: no position attends to another sequence of the pack.
+hand. On a CPU the sequences are laid side by side for the attention alone, which is a small part of a pass; all else
+computes no padding. Invariant: no position attends to another sequence of the pack.
 """
 
 import inspect
@@ -47,6 +48,9 @@ def _attend(
     """Transformers' attention interface: [1, heads, T, D] in, [1, T, heads, D] out."""
     if attention_mask is not None:
         raise ValueError("variable-length attention takes no mask")
+    if query.device.type == "cpu":
+        rows = (x[0].transpose(0, 1) for x in (query, key, value))
+        return _side_by_side(*rows, cu_seq_lens_q, max_length_q, scaling, sliding_window)[None], None
     q, k, v = (x[0].transpose(0, 1).to(torch.bfloat16) for x in (query, key, value))
     out = _varlen(q, k, v, cu_seq_lens_q, max_length_q, scaling=scaling, window=sliding_window)
     return out.to(query.dtype).unsqueeze(0), None
@@ -76,6 +80,54 @@ def _varlen(
         q = q * factor
     attend: Any = varlen_attn
     return attend(q.contiguous(), k.contiguous(), v.contiguous(), ends, ends, longest, longest, **options)
+
+
+def _side_by_side(
+    q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, ends: Tensor, longest: int, scaling: float | None, window: int | None
+) -> Tensor:
+    """Causal attention within sequences, each padded on the right to the longest: [T, H, D]."""
+    lengths = ends.diff().long()
+    row = torch.repeat_interleave(lengths)
+    at_T = row * longest + torch.arange(len(row)) - ends[:-1].long()[row]
+    rows = (
+        _Laid.apply(x, at_T, len(lengths) * longest).unflatten(0, (-1, longest)).transpose(1, 2)
+        for x in (q_THD, k_TGD, v_TGD)
+    )
+    mask = None
+    if window is not None and window < longest:
+        mask = torch.ones(longest, longest, dtype=torch.bool).tril_().triu_(1 - window)
+    out = F.scaled_dot_product_attention(
+        *rows, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=q_THD.shape[1] != k_TGD.shape[1]
+    )
+    return _Taken.apply(out.transpose(1, 2).flatten(0, 1), at_T)
+
+
+class _Laid(torch.autograd.Function):
+    """Rows at their places among zeros; the gradient is read from there, where indexing would add up what is alone."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_TX: Tensor, at_T: Tensor, n: int) -> Tensor:
+        ctx.save_for_backward(at_T)
+        return rows_TX.new_zeros(n, *rows_TX.shape[1:]).index_copy_(0, at_T, rows_TX)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return grads[0].index_select(0, ctx.saved_tensors[0]), None, None
+
+
+class _Taken(torch.autograd.Function):
+    """The rows from their places."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_NX: Tensor, at_T: Tensor) -> Tensor:
+        ctx.save_for_backward(at_T)
+        ctx.n = len(rows_NX)
+        return rows_NX.index_select(0, at_T)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        grad, (at_T,) = grads[0], ctx.saved_tensors
+        return grad.new_zeros(ctx.n, *grad.shape[1:]).index_copy_(0, at_T, grad), None
 
 
 @lru_cache(maxsize=2)

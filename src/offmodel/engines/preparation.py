@@ -119,7 +119,7 @@ def _candidates(layout: Layout, base: Any, trainee: Body) -> tuple[Layout, ...]:
     if layout != "auto":
         return (layout,)
     if not trainee.device.startswith("cuda"):
-        return ("padded",)
+        return ("varlen", "padded")
     config = base.config.get_text_config()
     heads = config.num_attention_heads
     groups = getattr(config, "num_key_value_heads", None) or heads

@@ -268,6 +268,8 @@ def _start(model: Path, dtype: str, need: Need) -> tuple[Any, int]:
     """
     # Its kernels for top-k and top-p, which nobody here asks for, take two minutes to compile on a new machine.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
+    # A forked engine cannot use the GPU once anyone here has asked whether there is one, which vLLM does not notice.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     reasons = []
     graphs, eager = {"compilation_config": dict(_GRAPHS)}, {"enforce_eager": True}
     fewer = [(graphs, 1)] if need.adapters > 1 else []
@@ -301,7 +303,7 @@ def _room(*, measured: bool) -> dict[str, Any]:
     if measured or not torch.cuda.is_available():
         return {"gpu_memory_utilization": _MEMORY_SHARE}
     free, total = torch.cuda.mem_get_info()
-    return {"gpu_memory_utilization": min(_MEMORY_SHARE, 0.9 * free / total), "kv_cache_memory_bytes": free // 4}
+    return {"gpu_memory_utilization": min(_MEMORY_SHARE, 0.7 * free / total), "kv_cache_memory_bytes": free // 4}
 
 
 def positions_of(model: Path) -> int | None:
