@@ -16,7 +16,8 @@ One way a run, so that each has its own table (areas, cross-fitted and raw) and 
 with qwen05.gguf and qwen15.gguf in OFFMODEL_MODELS and the data in OFFMODEL_DATA; OFFMODEL_PAIRS takes some of the
 pairs. The 0.5B model follows no conditional instruction, so its prompted organisms mostly cannot be compared. With
 OFFMODEL_STUDENT=qwen15 the 1.5B model is the student and the 0.5B model the pirate, a teacher that is weaker than its
-student as in the published setting; the way prompted_examples gives the prompted organism six examples.
+student as in the published work on reminders (the areas above had a stronger one, Qwen3-30B-A3B); the way
+prompted_examples gives the prompted organism six examples.
 
 Dry on a CPU: OFFMODEL_DRY=1 in front of the same command, with --device cpu.
 """
