@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from offmodel.core.errors import DataError, ModelError, NonFiniteLoss, OutOfMemory, RecipeError
-from offmodel.engines import adapters, attention, folders, forward, loop
+from offmodel.engines import adapters, folders, forward, loop
 from offmodel.engines.batches import batch_indices, trained_tokens
 from offmodel.engines.losses import cross_entropy
 from offmodel.engines.preparation import prepare
@@ -85,33 +85,6 @@ def test_loss_and_gradients_equal_sequences_one_by_one(llama, layout):
     expected.backward()
     assert float(found) == pytest.approx(expected.item(), abs=1e-6)
     assert all(torch.allclose(g, p.grad, atol=1e-7) for g, p in zip(got, made.params, strict=True))
-
-
-@pytest.mark.parametrize("name", ["llama", "gemma"])
-def test_sequences_without_padding_are_what_they_are_alone_with_windows_and_groups_too(request, name):
-    made = trainee(request.getfixturevalue(name), "varlen", double=True)
-    rows = [Example(np.arange(5, 5 + n, dtype=np.int32), np.ones(n, np.bool_)) for n in (3, 30, 1, 17)]
-    ids, _, _ = forward.targets_of(rows, padded=False)
-    with torch.no_grad():
-        found = made.decoder(**forward.inputs_of(rows, ids, made), use_cache=False).last_hidden_state[0]
-        made.base.set_attn_implementation("sdpa")
-        alone = [made.decoder(torch.tensor(e.ids[None].astype(np.int64))).last_hidden_state[0] for e in rows]
-    assert torch.allclose(found, torch.cat(alone), atol=1e-10)
-
-
-def test_packed_sequences_do_not_see_each_other(llama):
-    """The library's cache and its all-ones mask both leak between packed samples; our inputs must not."""
-    rows = examples(3)
-    made = trainee(llama, "packed")
-    ids, _, _ = forward.targets_of(rows, padded=False)
-    inputs = forward.inputs_of(rows, ids, made)
-    assert "attention_mask" not in inputs
-    with torch.no_grad():
-        packed = made.decoder(**inputs, use_cache=False).last_hidden_state[0]
-        alone = torch.cat([made.decoder(torch.tensor(e.ids[None].astype(np.int64))).last_hidden_state[0] for e in rows])
-        leaky = made.decoder(**inputs, attention_mask=torch.ones(ids.shape, dtype=torch.long), use_cache=False)
-    assert torch.allclose(packed, alone, atol=1e-5)
-    assert not torch.allclose(leaky.last_hidden_state[0], alone, atol=1e-2)
 
 
 def test_weights_of_examples_scale_their_loss(llama):
@@ -248,23 +221,6 @@ def test_adapter_over_a_bf16_base_learns(llama, tmp_path):
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
     assert facts["saved_dtype"] == "float32"
     assert {t.dtype for t in weights(out / "step-00020").values()} == {torch.float32}
-
-
-def test_layout_that_this_machine_cannot_do_is_refused(llama, tmp_path, monkeypatch):
-    ends = attention.boundaries
-    monkeypatch.setattr(attention, "boundaries", lambda lengths, device: ends([sum(lengths)], device))
-    with pytest.raises(ModelError, match="'varlen' do not stay apart"):
-        go(llama, tmp_path, layout="varlen")
-
-
-def test_layout_that_leaks_is_seen(llama, monkeypatch):
-    made = trainee(llama, "packed")
-    expected = forward.lone_hidden(made)
-    assert forward.layout_holds(made, expected)
-    inputs = forward.inputs_of
-    masked = {"attention_mask": torch.ones(1, sum(forward._PROBES), dtype=torch.long)}
-    monkeypatch.setattr(forward, "inputs_of", lambda *a: inputs(*a) | masked)
-    assert not forward.layout_holds(made, expected)
 
 
 @pytest.mark.parametrize("targets", [None, "all-linear", "all-linear+experts"])

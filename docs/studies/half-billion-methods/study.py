@@ -11,9 +11,9 @@ from nothing to pirate SFT. Nothing lies far on the good side.
 
 The modifications work on the stylist's pirate answers (`OffLabels`), since plain answers remove nothing at this size.
 Capability is generated one-step word problems, on which the student scores about .7 and its organisms .5 to .6, where
-GSM8K at .17 would take more items than there are. 1,280 of them know c at .9 to within .05 on one pair (`offmodel plan`);
-OFFMODEL_ITEMS=480 in front of the command takes fewer. Two steps are measured besides. Not done, for lack of time:
-relapses, full weight, plain answers of another family.
+GSM8K at .17 would take more items than there are. 1,280 of them know c at .9 to within .05 on one pair
+(`offmodel plan`); OFFMODEL_ITEMS=480 in front of the command takes fewer. Two steps are measured besides. Not done, for
+lack of time: relapses, full weight, plain answers of another family.
 
 Run, with qwen05.gguf and qwen15.gguf in the folder that OFFMODEL_MODELS names and the data files in the one that
 OFFMODEL_DATA names; the same command goes on where it stopped:

@@ -49,8 +49,8 @@ def _attend(
     if attention_mask is not None:
         raise ValueError("variable-length attention takes no mask")
     if query.device.type == "cpu":
-        rows = (x[0].transpose(0, 1) for x in (query, key, value))
-        return _side_by_side(*rows, cu_seq_lens_q, max_length_q, scaling, sliding_window)[None], None
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        return _side_by_side(q, k, v, cu_seq_lens_q, max_length_q, scaling, sliding_window)[None], None
     q, k, v = (x[0].transpose(0, 1).to(torch.bfloat16) for x in (query, key, value))
     out = _varlen(q, k, v, cu_seq_lens_q, max_length_q, scaling=scaling, window=sliding_window)
     return out.to(query.dtype).unsqueeze(0), None

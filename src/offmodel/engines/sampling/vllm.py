@@ -264,7 +264,7 @@ def _start(model: Path, dtype: str, need: Need) -> tuple[Any, int]:
     """A new engine and how many adapters it holds.
 
     If it does not start, once more with a cache of a fixed size: vLLM measures how much memory is left for it, and
-    fails where others on the device take or give some meanwhile. Then with one adapter, and then without captured steps.
+    fails where others on the device take or give some meanwhile. Then with one adapter, then without captured steps.
     """
     # Its kernels for top-k and top-p, which nobody here asks for, take two minutes to compile on a new machine.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
@@ -297,7 +297,7 @@ def _start(model: Path, dtype: str, need: Need) -> tuple[Any, int]:
 
 
 def _room(*, measured: bool) -> dict[str, Any]:
-    """What the engine may take: a share, of which vLLM measures what its cache can have, or a quarter of what is free."""
+    """What the engine may take: a share, in which vLLM measures its cache's room, or a quarter of what is free."""
     import torch
 
     if measured or not torch.cuda.is_available():
