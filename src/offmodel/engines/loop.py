@@ -25,6 +25,7 @@ from offmodel.engines.balance import balance_for
 from offmodel.engines.batches import Limit, batch_indices, keep_short, micro_batches
 from offmodel.engines.captures import is_memory
 from offmodel.engines.forward import Trainee, count_choices, forward_loss, weights_of
+from offmodel.engines.heap import keep_freed
 from offmodel.engines.ledger import Pending, sum_of
 from offmodel.engines.losses import Term, terms_of
 from offmodel.engines.objective import CROSS_ENTROPY, Objective
@@ -171,6 +172,7 @@ def settle_in(runtime: Runtime) -> None:
     """Take the threads of this worker; on a GPU, drop a model kept for sampling and what else is unused."""
     if not runtime.device.startswith("cuda"):
         torch.set_num_threads(runtime.threads)
+        keep_freed()
         return
     gc.collect()
     make_room()
