@@ -3,10 +3,13 @@
 This module refuses to know training. torch's variable-length attention needs CUDA and 16-bit floats, and its signature
 changed between versions; so it is used only after `varlen_works` has compared it with plain attention on the machine at
 hand. On a CPU the sequences are laid side by side for the attention alone, which is a small part of a pass; all else
-computes no padding. Invariant: no position attends to another sequence of the pack.
+computes no padding. What a model asks of its attention beyond this is refused, not left out. Invariant: no position
+attends to another sequence of the pack.
 """
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NAME = "offmodel_varlen"
+# Biases, caps, sinks and chosen keys, as transformers' models name them for their attention.
+_UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices", "head_mask")
+_LISTENERS: list[list[int | None]] = []
 
 
 def register() -> None:
@@ -32,6 +38,25 @@ def boundaries(lengths: list[int], device: str) -> dict[str, Any]:
     return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
 
 
+@contextlib.contextmanager
+def windows() -> Iterator[list[int | None]]:
+    """The windows that layers ask for while the context is open, one for each call of the attention."""
+    heard: list[int | None] = []
+    _LISTENERS.append(heard)
+    try:
+        yield heard
+    finally:
+        _LISTENERS.remove(heard)
+
+
+def asks_for_windows(config: Any) -> bool:
+    """Whether some layers of a model see a stretch of the text only, by its configuration."""
+    names = ("sliding_window", "attention_chunk_size")
+    kinds = getattr(config, "layer_types", None)
+    some = kinds is None or any(k in ("sliding_attention", "chunked_attention") for k in kinds)
+    return some and any(getattr(config, n, None) for n in names)
+
+
 def _attend(
     module: Any,
     query: Tensor,
@@ -43,11 +68,15 @@ def _attend(
     max_length_q: int,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Transformers' attention interface: [1, heads, T, D] in, [1, T, heads, D] out."""
     if attention_mask is not None:
         raise ValueError("variable-length attention takes no mask")
+    if unknown := [n for n in _UNKNOWN if others.get(n) is not None]:
+        raise ValueError(f"variable-length attention knows no {', '.join(unknown)}")
+    for heard in _LISTENERS:
+        heard.append(sliding_window)
     if query.device.type == "cpu":
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         return _side_by_side(q, k, v, cu_seq_lens_q, max_length_q, scaling, sliding_window)[None], None
