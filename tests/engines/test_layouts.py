@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM, Qwen3NextConfig, Qwen3NextForCausalLM
 
 from offmodel.core.errors import ModelError
-from offmodel.engines import attention, forward
+from offmodel.engines import attention, forward, preparation
 from offmodel.engines.rendering import Example
-from tests.engines.conftest import examples
+from offmodel.store.recipe import Runtime
+from tests.engines.conftest import SIZES, examples, save
+from tests.engines.test_objective import with_kl
 from tests.engines.test_sft import go, trainee
 
 
@@ -21,6 +24,11 @@ def test_sequences_without_padding_are_what_they_are_alone_with_windows_and_grou
         made.base.set_attn_implementation("sdpa")
         alone = [made.decoder(torch.tensor(e.ids[None].astype(np.int64))).last_hidden_state[0] for e in rows]
     assert torch.allclose(found, torch.cat(alone), atol=1e-10)
+
+
+def test_rows_of_like_length_share_an_attention_where_lengths_differ_much():
+    assert attention._alike([30, 25, 40]) == [[0, 1, 2]]
+    assert attention._alike([30, 400, 25, 1, 2, 390]) == [[3, 4], [2, 0], [5, 1]]
 
 
 def test_packed_sequences_do_not_see_each_other(llama):
@@ -53,3 +61,51 @@ def test_layout_that_leaks_is_seen(llama, monkeypatch):
     masked = {"attention_mask": torch.ones(1, sum(forward._PROBES), dtype=torch.long)}
     monkeypatch.setattr(forward, "inputs_of", lambda *a: inputs(*a) | masked)
     assert not forward.layout_holds(made, expected)
+
+
+def windowed(config):
+    """A mixture whose attention hears of a window from its mask alone."""
+    made = Qwen2MoeForCausalLM._from_config(config, attn_implementation="sdpa").eval().requires_grad_(False)
+    return forward.Body(
+        base=made, decoder=made.get_decoder(), head=None, device="cpu", compute=torch.float32, layout="padded"
+    )
+
+
+@pytest.mark.parametrize(("window", "layout"), [(True, "padded"), (False, "varlen")])
+def test_windows_that_the_attention_is_not_told_of_keep_a_model_padded(window, layout):
+    torch.manual_seed(0)
+    kinds = ["sliding_attention" if window else "full_attention"] * 2
+    config = Qwen2MoeConfig(
+        **SIZES, intermediate_size=32, moe_intermediate_size=16, shared_expert_intermediate_size=16, num_experts=2,
+        num_experts_per_tok=1, num_hidden_layers=2, initializer_range=0.2, sliding_window=16, use_sliding_window=window,
+        layer_types=kinds,
+    )  # fmt: skip
+    made = windowed(config)
+    found = preparation.settle_layout(made, made.base, "auto")
+    assert found.layout == layout
+
+
+@pytest.mark.parametrize("extra", ["softcap", "s_aux", "position_bias", "indices"])
+def test_what_the_attention_does_not_know_is_refused(extra):
+    q_HTD = torch.randn(1, 2, 7, 8)
+    ends = attention.boundaries([3, 4], "cpu")
+    attention._attend(None, q_HTD, q_HTD, q_HTD, None, **ends, **{extra: None})
+    with pytest.raises(ValueError, match=extra):
+        attention._attend(None, q_HTD, q_HTD, q_HTD, None, **ends, **{extra: torch.ones(1)})
+
+
+def test_a_reference_that_leaks_where_the_student_does_not_is_seen(llama, tmp_path):
+    torch.manual_seed(0)
+    sizes = {k: SIZES[k] for k in ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads")}
+    config = Qwen3NextConfig(
+        **sizes, head_dim=8, intermediate_size=64, moe_intermediate_size=16, shared_expert_intermediate_size=16,
+        num_experts=2, num_experts_per_tok=1, num_hidden_layers=2, linear_num_key_heads=2, linear_num_value_heads=4,
+        linear_key_head_dim=8, linear_value_head_dim=8, initializer_range=0.2,
+        layer_types=["linear_attention", "full_attention"],
+    )  # fmt: skip
+    other = save(Qwen3NextForCausalLM(config), tmp_path / "other")
+    sft = with_kl()
+    assert preparation.prepare(llama, None, sft, Runtime(), "auto", llama).layout == "varlen"
+    assert preparation.prepare(llama, None, sft, Runtime(), "auto", other).layout == "padded"
+    with pytest.raises(ModelError, match="Qwen3Next"):
+        preparation.prepare(llama, None, sft, Runtime(), "varlen", other)

@@ -70,7 +70,7 @@ class Resolution:
 
     @property
     def resolved(self) -> bool:
-        """Whether the bad rate at a 10 % loss will be given, rather than "not resolved"."""
+        """Whether the bad rate at a 10 % loss will be given, not "not resolved", even if some c lies around .9."""
         return self.kept <= RESOLVED
 
 

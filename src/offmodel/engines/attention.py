@@ -3,10 +3,13 @@
 This module refuses to know training. torch's variable-length attention needs CUDA and 16-bit floats, and its signature
 changed between versions; so it is used only after `varlen_works` has compared it with plain attention on the machine at
 hand. On a CPU the sequences are laid side by side for the attention alone, which is a small part of a pass; all else
-computes no padding. Invariant: no position attends to another sequence of the pack.
+computes no padding. What a model asks of its attention beyond this is refused, not left out. Invariant: no position
+attends to another sequence of the pack.
 """
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NAME = "offmodel_varlen"
+# Biases, caps, sinks and chosen keys, as transformers' models name them for their attention.
+_UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices", "head_mask")
+_LISTENERS: list[list[int | None]] = []
 
 
 def register() -> None:
@@ -32,6 +38,25 @@ def boundaries(lengths: list[int], device: str) -> dict[str, Any]:
     return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
 
 
+@contextlib.contextmanager
+def windows() -> Iterator[list[int | None]]:
+    """The windows that layers ask for while the context is open, one for each call of the attention."""
+    heard: list[int | None] = []
+    _LISTENERS.append(heard)
+    try:
+        yield heard
+    finally:
+        _LISTENERS.remove(heard)
+
+
+def asks_for_windows(config: Any) -> bool:
+    """Whether some layers of a model see a stretch of the text only, by its configuration."""
+    names = ("sliding_window", "attention_chunk_size")
+    kinds = getattr(config, "layer_types", None)
+    some = kinds is None or any(k in ("sliding_attention", "chunked_attention") for k in kinds)
+    return some and any(getattr(config, n, None) for n in names)
+
+
 def _attend(
     module: Any,
     query: Tensor,
@@ -43,14 +68,18 @@ def _attend(
     max_length_q: int,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Transformers' attention interface: [1, heads, T, D] in, [1, T, heads, D] out."""
     if attention_mask is not None:
         raise ValueError("variable-length attention takes no mask")
+    if unknown := [n for n in _UNKNOWN if others.get(n) is not None]:
+        raise ValueError(f"variable-length attention knows no {', '.join(unknown)}")
+    for heard in _LISTENERS:
+        heard.append(sliding_window)
     if query.device.type == "cpu":
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-        return _side_by_side(q, k, v, cu_seq_lens_q, max_length_q, scaling, sliding_window)[None], None
+        return _side_by_side(q, k, v, cu_seq_lens_q, scaling, sliding_window)[None], None
     q, k, v = (x[0].transpose(0, 1).to(torch.bfloat16) for x in (query, key, value))
     out = _varlen(q, k, v, cu_seq_lens_q, max_length_q, scaling=scaling, window=sliding_window)
     return out.to(query.dtype).unsqueeze(0), None
@@ -83,23 +112,51 @@ def _varlen(
 
 
 def _side_by_side(
-    q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, ends: Tensor, longest: int, scaling: float | None, window: int | None
+    q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, ends: Tensor, scaling: float | None, window: int | None
 ) -> Tensor:
-    """Causal attention within sequences, each padded on the right to the longest: [T, H, D]."""
-    lengths = ends.diff().long()
-    row = torch.repeat_interleave(lengths)
-    at_T = row * longest + torch.arange(len(row)) - ends[:-1].long()[row]
-    rows = (
-        _Laid.apply(x, at_T, len(lengths) * longest).unflatten(0, (-1, longest)).transpose(1, 2)
-        for x in (q_THD, k_TGD, v_TGD)
-    )
-    mask = None
+    """Causal attention within sequences, those of like length padded on the right to the longest: [T, H, D]."""
+    lengths = ends.diff().tolist()
+    starts, shapes, size = [0] * len(lengths), [], 0
+    for some in _alike(lengths):
+        longest = max(lengths[i] for i in some)
+        for place, i in enumerate(some):
+            starts[i] = size + place * longest
+        shapes.append((len(some), longest))
+        size += len(some) * longest
+    at_T = torch.repeat_interleave(torch.tensor(starts) - ends[:-1], ends.diff()) + torch.arange(len(q_THD))
+    sizes = [rows * longest for rows, longest in shapes]
+    laid = [_Laid.apply(x, at_T, size).split(sizes) for x in (q_THD, k_TGD, v_TGD)]
+    parts = []
+    for shape, *flat in zip(shapes, *laid, strict=True):
+        q, k, v = (x.unflatten(0, shape).transpose(1, 2) for x in flat)
+        parts.append(_attention(q, k, v, scaling, window))
+    return _Taken.apply(torch.cat(parts) if len(parts) > 1 else parts[0], at_T)
+
+
+def _alike(lengths: list[int]) -> list[list[int]]:
+    """Sequences that are padded together: all, or, where that is more than three times the work, those of like length."""
+    longest = max(lengths)
+    if len(lengths) * longest**2 <= 3 * sum(n * n for n in lengths):
+        return [list(range(len(lengths)))]
+    groups: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if groups and lengths[i] <= 2 * lengths[groups[-1][0]]:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _attention(q_RHLD: Tensor, k_RGLD: Tensor, v_RGLD: Tensor, scaling: float | None, window: int | None) -> Tensor:
+    """Causal attention of padded rows: [R x L, H, D]."""
+    longest, mask = q_RHLD.shape[2], None
     if window is not None and window < longest:
         mask = torch.ones(longest, longest, dtype=torch.bool).tril_().triu_(1 - window)
+    grouped = q_RHLD.shape[1] != k_RGLD.shape[1]
     out = F.scaled_dot_product_attention(
-        *rows, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=q_THD.shape[1] != k_TGD.shape[1]
+        q_RHLD, k_RGLD, v_RGLD, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped
     )
-    return _Taken.apply(out.transpose(1, 2).flatten(0, 1), at_T)
+    return out.transpose(1, 2).flatten(0, 1)
 
 
 class _Laid(torch.autograd.Function):

@@ -62,10 +62,16 @@ def prepare(
     check_head(trainee, base)
     if sft.objective.load_balancing is not None:
         check_routers(trainee, base)
-    trainee = settle_layout(trainee, base, layout)
     if not sft.objective.needs_reference:
-        return trainee
-    return replace(trainee, reference=_reference(trainee, model, adapter, sft, reference))
+        return settle_layout(trainee, base, layout)
+    if sft.lora is not None and reference in (None, model):
+        trainee = settle_layout(trainee, base, layout)
+        own = Reference(decoder=trainee.decoder, head=trainee.head, switch=wrapped.disable_adapter)
+        return replace(trainee, reference=own)
+    theirs = frozen_body(trainee, _frozen(model, adapter, reference, runtime.device))
+    trainee = settle_both(trainee, theirs, layout)
+    frozen = Reference(decoder=theirs.decoder, head=theirs.head, switch=contextlib.nullcontext)
+    return replace(trainee, reference=frozen)
 
 
 def prepare_frozen(model: Path, compute_dtype: str, runtime: Runtime, layout: Layout) -> Body:
@@ -82,17 +88,39 @@ def prepare_frozen(model: Path, compute_dtype: str, runtime: Runtime, layout: La
     return settle_layout(body, base, layout, skip="packed")
 
 
-def _reference(trainee: Trainee, model: Path, adapter: Path | None, sft: Sft, reference: Path | None) -> Reference:
-    """The frozen model of the objective; an adapter's base serves as its own."""
-    if sft.lora is not None and reference in (None, model):
-        return Reference(decoder=trainee.decoder, head=trainee.head, switch=trainee.model.disable_adapter)
+def _frozen(model: Path, adapter: Path | None, reference: Path | None, device: str) -> Any:
+    """The frozen model of the objective: another one, or that which is trained, as it was."""
     # float32 like the weights under training: only equal weights under equal autocast give a divergence of exactly 0.
-    frozen = folders.load_model(reference or model, dtype=torch.float32, device=trainee.device)
+    frozen = folders.load_model(reference or model, dtype=torch.float32, device=device)
     if reference is None and adapter is not None:
         frozen = adapters.merge(frozen, adapter)
-    frozen.requires_grad_(False)
-    frozen.set_attn_implementation(attention.NAME if trainee.layout == "varlen" else "sdpa")
-    return Reference(decoder=frozen.get_decoder(), head=head_of(frozen), switch=contextlib.nullcontext)
+    return frozen.requires_grad_(False)
+
+
+def frozen_body(body: Body, frozen: Any) -> Body:
+    """A frozen model as it is run beside a body."""
+    return Body(
+        base=frozen, decoder=frozen.get_decoder(), head=head_of(frozen), device=body.device, compute=body.compute,
+        layout="padded",
+    )  # fmt: skip
+
+
+def settle_both(body: AnyBody, theirs: Body, layout: Layout) -> AnyBody:
+    """The body, in a layout that holds for a frozen model beside it too.
+
+    Raises:
+        ModelError: the layout asked for does not hold for one of them, or the frozen one's loss is unknown here.
+    """
+    check_head(theirs, theirs.base)
+    chosen = settle_layout(body, body.base, layout)
+    try:
+        settle_layout(theirs, theirs.base, chosen.layout)
+    except ModelError:
+        if layout != "auto":
+            raise
+        settle_layout(theirs, theirs.base, "padded")
+        return settle_layout(body, body.base, "padded")
+    return chosen
 
 
 def settle_layout(trainee: AnyBody, base: Any, layout: Layout, *, skip: Layout | None = None) -> AnyBody:
@@ -101,6 +129,7 @@ def settle_layout(trainee: AnyBody, base: Any, layout: Layout, *, skip: Layout |
     Raises:
         ModelError: the layout asked for does not hold.
     """
+    base.set_attn_implementation("sdpa")
     expected = lone_hidden(trainee)
     for candidate in [c for c in _candidates(layout, base, trainee) if c != skip or layout == skip]:
         tried = replace(trainee, layout=candidate)

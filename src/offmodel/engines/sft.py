@@ -112,8 +112,8 @@ def train(
         runtime: device, threads, micro-batch (sequences in one forward pass), processes that train together.
         progress: told of each step.
         layout: how sequences share a forward pass: "padded" on the right, "packed" with positions that start again,
-            "varlen" (packed, with torch's variable-length attention; CUDA and bfloat16). "auto" pads on a CPU, and on
-            CUDA takes varlen where a check on this machine finds it right, else packs.
+            "varlen" (packed, with an attention that knows where each ends: torch's on CUDA in bfloat16, ours on a CPU).
+            "auto" takes varlen where a check on this machine finds it right; else it packs on CUDA and pads on a CPU.
         resume_every_s: seconds between states written to `scratch`.
         reference: Hugging Face folder of the frozen model that the objective's KL and token support refer to; None is
             `model` itself: with `sft.lora` the base with its adapter switched off, without it a frozen copy.

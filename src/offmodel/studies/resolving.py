@@ -161,8 +161,8 @@ def notes(foresights: Sequence[Foresight]) -> list[str]:
     if unresolved:
         most = max(items_to_resolve(f.planned) for f in unresolved)
         lines.append(
-            f"{_few([f.pair for f in unresolved])}: the bad rate at a 10 % loss will mostly be 'not resolved'; c at "
-            f".9 is known to ± .05 from about {most:,} capability items on."
+            f"{_few([f.pair for f in unresolved])}: the bad rate at a 10 % loss will be 'not resolved' where a "
+            f"checkpoint's c lies around .9; there it is known to ± .05 from about {most:,} capability items on."
         )
     three = max(foresights, key=lambda f: _to_see(f, 0.03))
     lines.append(

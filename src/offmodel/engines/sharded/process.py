@@ -17,13 +17,13 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from offmodel.core.errors import OutOfMemory
-from offmodel.engines import attention, folders, optimizers
+from offmodel.engines import folders, optimizers
 from offmodel.engines.batches import Limit
 from offmodel.engines.captures import is_memory
 from offmodel.engines.forward import weights_of
 from offmodel.engines.loop import key_of, usable
 from offmodel.engines.outcome import counts_of, facts_of
-from offmodel.engines.preparation import check_head, check_routers, settle_layout
+from offmodel.engines.preparation import check_head, check_routers, frozen_body, settle_both, settle_layout
 from offmodel.engines.rendering import Example
 from offmodel.engines.sharded.assignment import Assignment, read, write_error, write_result
 from offmodel.engines.sharded.model import Whole, build
@@ -113,11 +113,11 @@ def _settle(whole: Whole, task: Assignment) -> None:
     if task.sft.objective.load_balancing is not None:
         whole.look(lambda body: check_routers(body, whole.base))
     layout: Any = task.layout
-    chosen = whole.look(lambda body: settle_layout(body, whole.base, layout))
+    if whole.frozen is None:
+        chosen = whole.look(lambda body: settle_layout(body, whole.base, layout))
+    else:
+        chosen = whole.look(lambda body: settle_both(body, frozen_body(body, whole.frozen), layout))
     whole.body = replace(whole.body, layout=chosen.layout)
-    frozen: Any = whole.frozen
-    if frozen is not None:
-        frozen.set_attn_implementation(attention.NAME if chosen.layout == "varlen" else "sdpa")
 
 
 def _how(whole: Whole, task: Assignment) -> Facts:
