@@ -134,7 +134,7 @@ def _side_by_side(
 
 
 def _alike(lengths: list[int]) -> list[list[int]]:
-    """Sequences that are padded together: all, or, where that is more than three times the work, those of like length."""
+    """Sequences that are padded together: all, or, where that triples the work, those of like length."""
     longest = max(lengths)
     if len(lengths) * longest**2 <= 3 * sum(n * n for n in lengths):
         return [list(range(len(lengths)))]
