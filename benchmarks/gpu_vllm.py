@@ -161,10 +161,8 @@ def noise(folder: Path, asked: list[Request], device: str, adapter: Path | None 
     # Weights that are loaded in inference mode could not be written over afterwards.
     answers = ask(folder, asked, PLAIN, device, adapter)
     with torch.inference_mode():
-        ways = [
-            [_of_tokens(model, request, list(answer.ids[:32]), device) for request, answer in zip(asked, answers)]  # noqa: B905
-            for model in (coarse, fine)
-        ]
+        said = [(request, list(answer.ids[:32])) for request, answer in zip(asked, answers, strict=True)]
+        ways = [[_of_tokens(model, *one, device) for one in said] for model in (coarse, fine)]
     return _difference(list(zip(*ways, strict=True)))
 
 

@@ -4,10 +4,9 @@
 go() { "${@:2}" > "/tmp/out/$1.log" 2>&1; echo "$(date +%T) $1 rc $?" >> /tmp/out/status; }
 study() { python3 -m offmodel.cli.app run "docs/studies/$1/study.py" --device cuda --out /tmp/reports; }
 cats() { OFFMODEL_PAIRS=cats_tag,cats_semantic study organisms; }
-half() { OFFMODEL_ITEMS=1280 study half-billion-methods; }
 ways() { OFFMODEL_STUDENT=qwen15 OFFMODEL_WAY=$1 study ways; }
 until_there() { while [ ! -e "/tmp/s/conv-$1.ok" ]; do sleep 0.5; done; }
-(until_there qwen15; go half half) &
+(until_there qwen15; go half study half-billion-methods) &
 (
   go cats cats
   until_there qwen15
