@@ -264,7 +264,7 @@ def _at_loss(covers: Sequence[str]) -> str:
     )
     return (
         f"Bad at 10 % loss: the lowest b at c of at least {short(KEPT)}, chosen on one half of the items and measured "
-        f"on the other; {NOT_RESOLVED}: of a point around it c is not known to ± {short(RESOLVED)}."
+        f"on the other; {NOT_RESOLVED}: some point's c is around {short(KEPT)} and not known to ± {short(RESOLVED)}."
         f"{narrow * (ITEMS_ONLY in covers)}"
     )
 
