@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pack.sh MODELS PIECES: models and packages in pieces of 49 MiB, each in a folder of its own. PYTHON names a Python 3.12 (default: python3.12).
+# pack.sh MODELS PIECES: models and packages in pieces of 45 MiB, each in a folder of its own. PYTHON names a Python 3.12 (default: python3.12).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); models=$1 pieces=$2; mkdir -p "$pieces"
 work=$(mktemp -d)
@@ -20,7 +20,7 @@ rm -rf "$work"/site/inspect_ai/_view/dist "$work"/site/inspect_ai/binaries "$wor
 mkdir -p "$pieces/site-00" && (cd "$work/site" && tar cf - . | xz -T2 -3) > "$pieces/site-00/p"
 for file in "$models"/*.gguf; do
   name=$(basename "$file" .gguf)
-  split -b 49m -d -a 2 "$file" "$work/p."
+  split -b 45m -d -a 2 "$file" "$work/p."
   for part in "$work"/p.*; do mkdir -p "$pieces/$name-${part##*.}" && mv "$part" "$pieces/$name-${part##*.}/p"; done
   sha256sum "$file"
 done

@@ -30,10 +30,12 @@ class Ledger:
         self.done_S = torch.zeros(slots, dtype=torch.bool)
         self.who, self.ends, self.made, self.length = (np.zeros(slots, dtype=np.int64) for _ in range(4))
 
-    def prefill(self, first: int, ids: np.ndarray, lengths: np.ndarray, draws: np.ndarray, temperature: float) -> None:
+    def prefill(
+        self, first: int, ids: np.ndarray, lengths: np.ndarray, draws: np.ndarray, temperature: float, lanes: int
+    ) -> None:
         span = slice(first, first + len(ids))
         assert span.stop <= self.slots
-        assert first % self.lanes == len(ids) % self.lanes == 0
+        assert lanes == self.lanes and first % lanes == len(ids) % lanes == 0
         self.passes.append(ids.size)
         self.who[span], self.length[span], self.made[span], self.done_S[span] = ids[:, 0], lengths, 0, False
         self.ends[span] = ids[:, 1] if ids.shape[1] > 1 else 0

@@ -128,12 +128,12 @@ def test_other_adapters_of_the_same_shapes_are_written_over_the_last_ones(llama,
     assert found == answers(llama, second) != answers(llama, first)
 
 
-def test_what_is_too_much_for_one_batch_comes_one_by_one(llama, tmp_path, lanes, monkeypatch):
+def test_what_is_too_much_for_one_batch_waits_for_a_free_row(llama, tmp_path, lanes, monkeypatch):
     monkeypatch.setitem(engine.SLOTS, "cpu", 10)
     path = adapter(tmp_path / "a", llama)
     parts = asked((path, requests(6)), (None, requests(6)), (path, requests(2)), (None, requests(2)))
     found = answers(llama, parts)
-    assert lanes == [2]
+    assert lanes == [4]
     assert found == [answers(llama, [part])[0] for part in parts]
     assert answers(llama, parts[:2], micro_batch=2) == found[:2]
 
@@ -265,10 +265,31 @@ def test_lanes_are_not_kept_for_a_part_alone(llama, tmp_path, lanes, monkeypatch
     assert lanes == [8]
 
 
-def test_lanes_of_very_different_length_come_apart(llama, tmp_path, lanes):
+def test_lanes_of_very_different_length_come_apart(llama, tmp_path, lanes, monkeypatch):
+    monkeypatch.setitem(engine.LANES, "cpu", 8)
     path = adapter(tmp_path / "a", llama)
-    parts = asked((None, requests(40)), *((path, requests(1)) for _ in range(3)))
+    parts = asked((None, requests(40)), *((path, requests(1)) for _ in range(7)))
     assert answers(llama, parts) == [answers(llama, [part])[0] for part in parts]
+    assert lanes == [4, 4]
+
+
+def test_prompts_of_one_token_are_no_decoding_step(llama, tmp_path, lanes):
+    path = adapter(tmp_path / "a", llama)
+    few = [Request((n,), 4) for n in (5, 6, 7)]
+    parts = asked((path, few), (None, few[1:]), (path, few[:1]))
+    assert answers(llama, parts) == [answers(llama, [part])[0] for part in parts]
+    assert lanes == [4]
+
+
+def test_where_memory_lacks_for_all_rows_some_wait(llama, tmp_path, lanes, monkeypatch):
+    path = adapter(tmp_path / "a", llama)
+    parts = asked((path, requests(12)), (None, requests(12)))
+    alone = [answers(llama, [part])[0] for part in parts]
+    monkeypatch.setattr(engine, "has_room", lambda loaded, asked, slots: slots <= 10)
+    assert answers(llama, parts) == alone
+    assert lanes == [2]
+    monkeypatch.setattr(engine, "has_room", lambda loaded, asked, slots: slots <= 4)
+    assert answers(llama, parts) == alone  # too few rows for two lanes: one after another
     assert lanes == [2, 2]
 
 

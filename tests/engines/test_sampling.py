@@ -226,7 +226,7 @@ def test_memory_that_runs_out_costs_no_finished_answer(llama, monkeypatch):
 def test_what_a_broken_adapter_left_in_a_slot_reaches_nobody(llama):
     model = loaded.obtain_base(llama, "m", "float32", "cpu")
     cache = Slots(model.layers, 2, 40)
-    where = torch.zeros(1, dtype=torch.int64)
+    where = slice(0, 1)
     ids = torch.arange(20)[None]
 
     def continued() -> torch.Tensor:

@@ -55,6 +55,12 @@ class Head:
     bias_V: Tensor | None
     softcap: float | None
 
+    def likeliest(self, hidden_ND: Tensor) -> Tensor:
+        """The token of the largest logit, int64 [N]: what `logits` says, without a copy of 16-bit logits as float32."""
+        if self.softcap is not None:
+            return self.logits(hidden_ND).argmax(-1)
+        return F.linear(hidden_ND, self.weight_VD, self.bias_V).argmax(-1)
+
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """float32 [N, V]; float64 if the weights are."""
         logits_NV = F.linear(hidden_ND, self.weight_VD, self.bias_V)

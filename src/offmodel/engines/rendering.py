@@ -6,6 +6,7 @@ these. Invariant: a target token belongs to the last assistant turn or is its en
 trained (Qwen writes a newline there), and the tokens before the first target are exactly the prompt's.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,18 +70,20 @@ class Renderer:
 
     @classmethod
     def from_folder(cls, path: Path) -> "Renderer":
-        """The renderer of a model folder.
+        """The renderer of a model folder; folders whose files are the same, weights apart, share one.
+
+        A real tokenizer takes a second or two to read, and a study's trainings and points all ask for it.
 
         Raises:
             ModelError: the folder has no readable tokenizer or no chat template.
         """
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as e:
-            raise ModelError(f"No tokenizer can be read from '{path}'; give a model folder with tokenizer.json.") from e
-        return cls(tokenizer, stop_ids=_generation_eos(path))
+        key = _content(path)
+        if key not in _READ:
+            found = cls(_tokenizer_of(path), stop_ids=_generation_eos(path))
+            while len(_READ) >= _KEPT:
+                _READ.pop(next(iter(_READ)), None)
+            _READ[key] = found
+        return _READ[key]
 
     def prompt_ids(self, messages: Conversation) -> list[int]:
         """Tokens of a conversation that waits for an answer, generation prompt added."""
@@ -194,6 +197,29 @@ class Renderer:
 
 def _answered(messages: Conversation, completion: str) -> list[dict[str, str]]:
     return [*messages_to_rows(tuple(messages)), {"role": "assistant", "content": completion}]
+
+
+_READ: dict[str, Renderer] = {}
+_KEPT = 4
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+
+
+def _content(folder: Path) -> str:
+    """A digest of a model folder's files without its weights."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in Path(folder).rglob("*") if p.suffix not in _WEIGHTS and p.is_file()):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(folder).as_posix()} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+def _tokenizer_of(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as e:
+        raise ModelError(f"No tokenizer can be read from '{path}'; give a model folder with tokenizer.json.") from e
 
 
 def _without_clock(template: str) -> str:

@@ -6,6 +6,7 @@ that a lone training of the same settings writes.
 
 import json
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from offmodel.engines.cohort import Member
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+# Checkpoints are written beside the next steps, those of several members at a time.
+_WRITERS = ThreadPoolExecutor(4, thread_name_prefix="checkpoint")
 
 
 @final
@@ -67,6 +70,7 @@ class Seat:
         self.pending = Pending(self.losses, self.sft, look=look, progress=member.progress)
         self.began = self.saved_at = time.monotonic()
         self.tokens = 0
+        self._writing: Future[None] | None = None
         self.optimizer: torch.optim.Optimizer | None = None
 
     @property
@@ -159,6 +163,7 @@ class Seat:
             NonFiniteLoss: a step was not finite; a state without its row would hide that.
         """
         self.pending.settle()
+        self._written()
         weights = self.bank.read(self.bank.flat_CP[self.row], self.lora.rank)
         tensors = {f"{i}.weight": t for i, t in enumerate(weights)}
         optimizer = self._optimizer()
@@ -171,6 +176,7 @@ class Seat:
 
     def publish(self, body: Body) -> Facts:
         """Move the checkpoints to their place; gives the facts of a lone training, with times of the company."""
+        self._written()
         publish(self.member.scratch, self.member.out, self.losses, self.sft.checkpoints)
         seconds = time.monotonic() - self.began
         parameters = sum(t.numel() for t in self.bank.read(self.bank.flat_CP[self.row], self.lora.rank))
@@ -182,6 +188,16 @@ class Seat:
         return facts | {"resumed_from_step": self.start, "seconds_in_cohort": round(seconds, 3)} | speed
 
     def _checkpoint(self) -> None:
-        tensors = self.bank.read(self.bank.flat_CP[self.row], self.lora.rank)
-        with whole(checkpoint_path(self.member.scratch, self.step)) as partial:
+        self._written()
+        flat_P = self.bank.flat_CP[self.row].to("cpu", copy=True)
+        self._writing = _WRITERS.submit(self._write, self.step, self.bank.read(flat_P, self.lora.rank))
+
+    def _write(self, step: int, tensors: list[Tensor]) -> None:
+        with whole(checkpoint_path(self.member.scratch, step)) as partial:
             adapters.write_adapter(partial, dict(zip(self.names, tensors, strict=True)), self.config)
+
+    def _written(self) -> None:
+        """Wait for the last checkpoint; raises what its writing raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()

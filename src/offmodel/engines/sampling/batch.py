@@ -5,8 +5,8 @@
 
 A point alone leaves most of a GPU idle: its batch soon has few rows left, and a step takes as long as its launches
 however few they are. With lanes, the rows of several adapters share each step. As rows finish, waiting requests take
-their places; prompts come in order of length, so that little is padded. This module refuses to know which adapters
-there are. Invariant: an answer is what its request and its lane's adapter make of it (up to floating point).
+their places; prompts of like length are read together. This module refuses to know which adapters there are. Invariant:
+an answer is what its request and its lane's adapter make of it (up to floating point).
 """
 
 from collections.abc import Sequence
@@ -50,8 +50,11 @@ class Batch:
         self._look, self._prompt_tokens = LOOK[kind], PROMPT_TOKENS[kind]
         self._decoder, self._asked, self._temperature = decoder, asked, sampling.temperature
         self._rows, self._lanes, self._finished = rows, len(asked), finished
+        # On a GPU those that may write most come first: a step takes as long for a few rows as for hundreds, so that
+        # what counts is when the longest answers begin.
+        first = (lambda r: (-r.max_new_tokens, -len(r.ids))) if kind == "cuda" else (lambda r: -len(r.ids))
         self._waiting = [
-            sorted((i for i in range(len(requests)) if i not in done), key=lambda i: -len(requests[i].ids))
+            sorted((i for i in range(len(requests)) if i not in done), key=lambda i: first(requests[i]))
             for requests, done in zip(asked, finished, strict=True)
         ]
         self._seeds = [request_seeds([r.ids for r in requests], sampling.seed) for requests in asked]
@@ -82,16 +85,23 @@ class Batch:
         if not any(self._waiting) or (busy and self._rows - busy < max(1, self._rows // 4)):
             return
         while any(self._waiting) and busy < self._rows:
-            # Prompts come longest first, so the first of each lane set the width of a pass.
-            first = (requests[w[0]] for requests, w in zip(self._asked, self._waiting, strict=True) if w)
-            width = max(len(request.ids) for request in first)
-            room = min(self._rows - busy, max(1, self._prompt_tokens // (width * self._lanes)))
-            taken = [waiting[:room] for waiting in self._waiting]
-            self._waiting = [waiting[room:] for waiting in self._waiting]
-            span = slice(busy, busy + max(map(len, taken)))
-            self._prefill(span, taken, width)
-            busy = span.stop
+            rows, width = self._next_pass(self._rows - busy)
+            taken = [waiting[:rows] for waiting in self._waiting]
+            self._waiting = [waiting[rows:] for waiting in self._waiting]
+            self._prefill(slice(busy, busy + rows), taken, width)
+            busy += rows
         self._close_gaps()
+
+    def _next_pass(self, most: int) -> tuple[int, int]:
+        """(rows, tokens of the longest prompt) of the next pass over prompts."""
+        width = 1 if self._lanes == 1 else 2  # a pass of single tokens would be taken for a decoding step
+        for rows in range(most):
+            prompts = [len(r[w[rows]].ids) for r, w in zip(self._asked, self._waiting, strict=True) if rows < len(w)]
+            wider = max([width, *prompts])
+            if not prompts or (rows and (rows + 1) * wider * self._lanes > self._prompt_tokens):
+                return rows, width
+            width = wider
+        return most, width
 
     def _prefill(self, span: slice, taken: Sequence[Sequence[int]], width: int) -> None:
         rows = span.stop - span.start
@@ -115,6 +125,7 @@ class Batch:
             self._lengths_RL[span].reshape(-1),
             draws_RLN.reshape(-1, most),
             self._temperature,
+            self._lanes,
         )
 
     def _decode(self) -> None:

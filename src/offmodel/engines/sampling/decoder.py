@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from offmodel.engines.captures import captured, is_memory
+from offmodel.engines.losses import Head
 from offmodel.engines.sampling.draws import pick
 from offmodel.engines.sampling.slots import Slots
 
@@ -40,7 +41,7 @@ class Decoder:
     def __init__(
         self,
         hidden: Hidden,
-        logits: Callable[[Tensor], Tensor],
+        head: Head,
         stop_ids: tuple[int, ...],
         *,
         layers: int,
@@ -50,7 +51,7 @@ class Decoder:
         device: str,
         graphed: bool,
     ):
-        self._hidden, self._logits = hidden, logits
+        self._hidden, self._head = hidden, head
         self.slots, self.capacity, self.most, self.graphed = slots, capacity, most, graphed
         self.cache = Slots(layers, slots, capacity)
         self.device = device
@@ -67,18 +68,30 @@ class Decoder:
         self._failures = 0
         self.starved = False
 
-    def prefill(self, first: int, ids_RT: np.ndarray, lengths: np.ndarray, draws_RN: np.ndarray, temperature: float):
-        """Write prompts, padded on the right, into the slots from `first` on, and pick each one's first token."""
-        rows = torch.arange(first, first + len(ids_RT), device=self.device)
-        lengths_R = torch.from_numpy(lengths).to(self.device)
-        self.cache.fill(rows)
-        hidden = self._hidden(torch.from_numpy(ids_RT).to(self.device), None, self.cache)
-        self.draws_SN[rows, : draws_RN.shape[1]] = torch.from_numpy(draws_RN).to(self.device)
+    def prefill(
+        self,
+        first: int,
+        ids_RT: np.ndarray,
+        lengths: np.ndarray,
+        draws_RN: np.ndarray,
+        temperature: float,
+        lanes: int = 1,
+    ) -> None:
+        """Write prompts, padded on the right, into the slots from `first` on, and pick each one's first token.
+
+        With several lanes slot s belongs to lane s % lanes, and T is at least 2.
+        """
         span = slice(first, first + len(ids_RT))
+        lengths_R = torch.from_numpy(lengths).to(self.device)
+        self.cache.fill(span, lanes)
+        # The pass takes the rows lane after lane.
+        order = torch.arange(len(ids_RT)).view(-1, lanes).T.flatten()
+        hidden = self._hidden(torch.from_numpy(ids_RT)[order].to(self.device), None, self.cache)
+        self.draws_SN[span, : draws_RN.shape[1]] = torch.from_numpy(draws_RN).to(self.device)
         self.lengths_S[span] = lengths_R
         self.made_S[span] = 0
         self.done_S[span] = False
-        last = hidden[torch.arange(len(ids_RT), device=self.device), lengths_R - 1]
+        last = hidden[torch.argsort(order).to(self.device), lengths_R - 1]
         self._take(last, span, temperature)
 
     def step(self, busy: int, longest: int, temperature: float) -> None:
@@ -122,7 +135,10 @@ class Decoder:
 
     def _take(self, hidden_RD: Tensor, span: slice, temperature: float) -> None:
         made_R1 = self.made_S[span].clamp(max=self.most - 1)[:, None]
-        picked_R = pick(self._logits(hidden_RD), temperature, self.draws_SN[span].gather(1, made_R1)[:, 0])
+        if temperature == 0:
+            picked_R = self._head.likeliest(hidden_RD)
+        else:
+            picked_R = pick(self._head.logits(hidden_RD), temperature, self.draws_SN[span].gather(1, made_R1)[:, 0])
         self.out_SN[span].scatter_(1, made_R1, picked_R[:, None])
         self.next_S[span] = picked_R
         self.done_S[span] |= (picked_R[:, None] == self.stops).any(1)

@@ -30,18 +30,16 @@ def uniforms(seed: int, n: int) -> np.ndarray:
 
 
 def pick(logits_SV: Tensor, temperature: float, draws_S: Tensor) -> Tensor:
-    """The next token of each row: the most likely at temperature 0, else by inverting the distribution function.
+    """The next token of each row, by inverting the distribution function.
 
     Args:
         logits_SV: one row a sequence.
-        temperature: divides the logits.
+        temperature: divides the logits; more than 0.
         draws_S: float32 uniforms.
 
     Returns:
         int64 [S].
     """
-    if temperature == 0:
-        return logits_SV.argmax(-1)
     cumulative_SV = torch.softmax(logits_SV.float() / temperature, -1).cumsum(-1)
     wanted_S1 = (draws_S * cumulative_SV[:, -1])[:, None]
     # right=True passes over tokens of probability 0; a draw that rounds up to the total would fall off the end.

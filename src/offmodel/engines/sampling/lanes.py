@@ -1,9 +1,10 @@
-"""Adapters of one model side by side: in every pass, row r belongs to the adapter of lane r % L.
+"""Adapters of one model side by side, one a lane.
 
     L lanes, R rows of a pass (a multiple of L), Q tokens a row, D features in, O features out, K rank
 
-Interleaved, so that the first n rows of each lane are the first n * L rows of a pass, as the decoder wants its busy
-rows. Refuses to know requests. Invariant: a row gets its own lane's update and no other's.
+In a decoding pass (Q = 1) row r belongs to lane r % L, so that the first n rows of each lane are the first n * L rows of
+a pass, as the decoder wants its busy rows. In a pass over prompts (Q > 1) lane follows lane, so that nothing has to be
+moved to bring a lane's tokens together. Refuses to know requests. Invariant: a row gets its own lane's update and no other's.
 """
 
 from collections.abc import Sequence
@@ -52,22 +53,18 @@ class LaneLinear(nn.Module):
         if x_RQD.ndim != 3 or x_RQD.shape[0] % lanes:
             raise NoLanes("This model mixes the tokens of its rows, so adapters cannot be sampled side by side.")
         out_RQO = self.linear(x_RQD)
-        rows, tokens, _ = x_RQD.shape
         out_LNO, x_LND = _apart(out_RQO, lanes), _apart(x_RQD, lanes)
-        # The sum in one product, as for an adapter alone: it is rounded once.
-        if tokens == 1:  # views: the layer's own output is changed in place
-            out_LNO.baddbmm_(torch.bmm(x_LND, self.a_LDK), self.b_LKO)
-            return out_RQO
-        changed_LNO = torch.baddbmm(out_LNO, torch.bmm(x_LND, self.a_LDK), self.b_LKO)
-        return changed_LNO.view(lanes, rows // lanes, tokens, -1).transpose(0, 1).reshape(rows, tokens, -1)
+        # The sum in one product, as for an adapter alone: it is rounded once. Views: the layer's own output is changed.
+        out_LNO.baddbmm_(torch.bmm(x_LND, self.a_LDK), self.b_LKO)
+        return out_RQO
 
 
 def _apart(values_RQD: Tensor, lanes: int) -> Tensor:
-    """[L, N, D]: the N tokens of each lane's rows; a view where a row has one token."""
+    """[L, N, D]: a view of the N tokens of each lane's rows."""
     rows, tokens, width = values_RQD.shape
     if tokens == 1:
         return values_RQD.view(rows // lanes, lanes, width).transpose(0, 1)
-    return values_RQD.reshape(rows // lanes, lanes, tokens, width).transpose(0, 1).reshape(lanes, -1, width)
+    return values_RQD.view(lanes, rows // lanes * tokens, width)
 
 
 @dataclass(slots=True, eq=False)

@@ -254,7 +254,7 @@ def _check(loaded: Loaded) -> None:
     loaded.model.set_attn_implementation(slot_cache.NAME)
     cache = Slots(loaded.layers, 1, 16)
     try:
-        cache.fill(torch.zeros(1, dtype=torch.int64, device=loaded.device))
+        cache.fill(slice(0, 1))
         prompt = loaded.logits(loaded.hidden(ids[:, :9], None, cache)[0])
         at = torch.full((1,), 9, device=loaded.device)
         cache.decode(at, 10)

@@ -71,13 +71,12 @@ def _lanes(waiting: Sequence[Part], most: int, before: int, runtime: Runtime) ->
     """
     if runtime.micro_batch is not None:
         return 1
-    slots = SLOTS[runtime.device.split(":")[0]]
 
     def fit(lanes: int) -> bool:
         few = waiting[:lanes]
         asked = [len(part.requests) for part in few]
         plain = all(part.adapter is None or _is_plain(part.adapter) for part in few)
-        return plain and lanes <= most and lanes * max(asked) <= min(slots, _MOST_ROWS * sum(asked))
+        return plain and lanes <= most and lanes * max(asked) <= _MOST_ROWS * sum(asked)
 
     if before > 1 and fit(before):
         return before
@@ -149,10 +148,13 @@ def _in_lanes(
         torch.set_num_threads(runtime.threads)
     everything = [request for part in parts.values() for request in part.requests]
     check_requests(everything, loaded)
-    rows = max(len(part.requests) for part in parts.values())
+    longest = max(len(part.requests) for part in parts.values())
+    rows = min(longest, SLOTS[kind] // lanes)
     # Before the decoder at hand is given up, and its graphs with it.
-    if not has_room(loaded, everything, lanes * rows):
-        return lanes // 2
+    while not has_room(loaded, everything, lanes * rows):
+        rows = 3 * rows // 4  # those that find no row wait for one
+        if rows < longest / 4:
+            return lanes // 2
     decoder = decoder_for(loaded, everything, None, least=lanes * rows, multiple=lanes)
     if decoder.slots < lanes * rows:
         return lanes // 2

@@ -25,8 +25,9 @@ class Slots(Cache):
     """Keys and values of S sequences, for models that call `update` and our attention.
 
     Attributes:
-        rows_R: the slots of the present forward pass; None where these are the first slots, in order.
-        at_R: for decoding, the position that each row writes; None while prompts are written.
+        span: while prompts are written, the slots of the present forward pass.
+        lanes: while prompts are written, L; row (lane * R / L + r) of the pass belongs into slot (r * L + lane) of the span.
+        at_R: for decoding, the position that each of the first R slots writes; None while prompts are written.
         mask_R11K: for decoding, what each row attends to.
     """
 
@@ -35,7 +36,7 @@ class Slots(Cache):
         self.capacity, self.slots = capacity, slots
         self.keys: list[Tensor | None] = [None] * layers
         self.values: list[Tensor | None] = [None] * layers
-        self.rows_R: Tensor | None = None
+        self.span, self.lanes = slice(0, 0), 1
         self.at_R: Tensor | None = None
         self.mask_R11K: Tensor | None = None
         self._all_S: Tensor | None = None
@@ -44,13 +45,13 @@ class Slots(Cache):
         """0: positions are always given to the model."""
         return 0
 
-    def fill(self, rows_R: Tensor) -> None:
-        """The next forward pass writes prompts into these slots."""
-        self.rows_R, self.at_R, self.mask_R11K = rows_R, None, None
+    def fill(self, span: slice, lanes: int = 1) -> None:
+        """The next forward pass writes prompts into these slots, lane after lane."""
+        self.span, self.lanes, self.at_R, self.mask_R11K = span, lanes, None, None
 
     def decode(self, at_R: Tensor, longest: int) -> None:
         """The next forward pass adds one token to each of the first R slots, at these positions, all < longest."""
-        self.rows_R, self.at_R = None, at_R
+        self.at_R = at_R
         # Kernels want rows of masks aligned to 8 elements.
         width = min(self.capacity, -(-longest // 8) * 8)
         self.mask_R11K = (torch.arange(width, device=at_R.device) <= at_R[:, None])[:, None, None]
@@ -68,9 +69,10 @@ class Slots(Cache):
         if self.at_R is None:
             width = key_states.shape[2]
             for store, states in ((k_store, key_states), (v_store, value_states)):
-                store[self.rows_R, :, :width] = states
+                place = store[self.span, :, :width].unflatten(0, (-1, self.lanes)).transpose(0, 1)
+                place.copy_(states.unflatten(0, (self.lanes, -1)))
                 # Masked positions meet the softmax too: what a broken adapter left there may be no number.
-                store[self.rows_R, :, width:] = 0
+                store[self.span, :, width:].zero_()
             return key_states, value_states
         assert self.mask_R11K is not None
         rows, width = len(self.at_R), self.mask_R11K.shape[-1]

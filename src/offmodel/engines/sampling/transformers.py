@@ -110,7 +110,7 @@ def decoder_for(
         wanted = -(-wanted // 8) * 8 if wanted >= 8 else wanted
     loaded.decoder = Decoder(
         loaded.hidden,
-        loaded.logits,
+        loaded.head,
         loaded.renderer.stop_ids,
         layers=loaded.layers,
         slots=wanted,
@@ -163,5 +163,5 @@ def _end(ids: Sequence[int], stops: set[int]) -> int:
 def model_logits(loaded: Loaded, ids: Sequence[int]) -> Any:
     """Logits [T, V] of a sequence by the sampler's own path, for tests."""
     cache = Slots(loaded.layers, 1, len(ids))
-    cache.fill(torch.zeros(1, dtype=torch.int64, device=loaded.device))
+    cache.fill(slice(0, 1))
     return loaded.logits(loaded.hidden(torch.tensor([list(ids)], device=loaded.device), None, cache)[0])
