@@ -35,7 +35,8 @@ class Ledger:
     ) -> None:
         span = slice(first, first + len(ids))
         assert span.stop <= self.slots
-        assert lanes == self.lanes and first % lanes == len(ids) % lanes == 0
+        assert lanes == self.lanes
+        assert first % lanes == len(ids) % lanes == 0
         self.passes.append(ids.size)
         self.who[span], self.length[span], self.made[span], self.done_S[span] = ids[:, 0], lengths, 0, False
         self.ends[span] = ids[:, 1] if ids.shape[1] > 1 else 0

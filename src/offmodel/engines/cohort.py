@@ -21,7 +21,7 @@ from offmodel.engines.bank import Bank, numbers
 from offmodel.engines.batches import Limit
 from offmodel.engines.captures import is_memory
 from offmodel.engines.cohort_pass import Entry, passes_of, summed_losses
-from offmodel.engines.forward import Body, Reference, weights_of
+from offmodel.engines.forward import Body, Reference, asked_of
 from offmodel.engines.graphs import RANKS, Graphs, serves, wanted
 from offmodel.engines.loop import first_limit, settle_in, usable
 from offmodel.engines.memory import available_bytes
@@ -223,7 +223,7 @@ class _Cohort:
         entries: list[Entry] = []
         for seat in active:
             rows = batches[seat.row][0]
-            total = sum(float(weights_of(e).sum()) for e in rows) or 1.0
+            total = sum(asked_of(e).total for e in rows) or 1.0
             entries += [Entry(seat.row, e, total) for e in rows]
         scales = [s.scale for s in self.seats]
         factors = [s.factors() for s in self.seats]

@@ -9,13 +9,14 @@ its pass, nor on the layout.
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from offmodel.engines import attention
+from offmodel.engines import attention, lean
 from offmodel.engines.balance import TERM, Balance, chosen_per_token, real_tokens, routed
 from offmodel.engines.losses import Frozen, Head, Targets, Term, log_likelihoods, target_loss
 from offmodel.engines.rendering import Example
@@ -72,8 +73,10 @@ def forward_loss(
     body: Body, rows: list[Example], terms: Mapping[str, Term], balance: Balance | None = None
 ) -> dict[str, Tensor]:
     """The loss terms of some sequences, each summed over them, in one forward pass; with `balance` the routers' too."""
-    ids_T, at_N, targets = targets_of(rows, padded=body.layout == "padded")
-    inputs = inputs_of(rows, ids_T, body)
+    # A last token predicts nothing; where the routers' load is counted, it counts too.
+    last = balance is not None
+    ids_T, at_N, targets = targets_of(rows, padded=body.layout == "padded", last=last)
+    inputs = inputs_of(rows, ids_T, body, last=last)
     at_N = send(at_N, body.device)
     with autocast(body):
         frozen = frozen_at(body, inputs, at_N) if "kl" in terms else None
@@ -114,7 +117,9 @@ def chunk_of(body: Body) -> int:
 
 def hidden_at(decoder: Any, inputs: dict[str, Any], at_N: Tensor) -> Tensor:
     """Hidden states [N, D] at some flat positions."""
-    return decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1).index_select(0, at_N)
+    with lean.ending(decoder, at_N) as shortened:
+        hidden = decoder(**inputs, use_cache=False).last_hidden_state
+    return hidden[0] if shortened else hidden.flatten(0, 1).index_select(0, at_N)
 
 
 @torch.no_grad()
@@ -165,8 +170,8 @@ def layout_holds(body: Body, expected_TD: Tensor) -> bool:
     return float((found - expected_TD).abs().max()) <= tolerance * float(expected_TD.abs().max())
 
 
-def inputs_of(rows: list[Example], ids_T: np.ndarray, body: Body) -> dict[str, Any]:
-    """Keyword arguments of the decoder, without any attention mask.
+def inputs_of(rows: list[Example], ids_T: np.ndarray, body: Body, *, last: bool = True) -> dict[str, Any]:
+    """Keyword arguments of the decoder, without any attention mask; `last` is that of `targets_of`.
 
     Causality shields real tokens from padding on the right, and transformers keeps packed sequences apart only without
     a mask and without a cache.
@@ -174,31 +179,69 @@ def inputs_of(rows: list[Example], ids_T: np.ndarray, body: Body) -> dict[str, A
     ids = send(torch.from_numpy(ids_T), body.device)
     if body.layout == "padded":
         return {"input_ids": ids}
-    positions = np.concatenate([np.arange(len(e.ids)) for e in rows])
+    lengths = _lengths(rows, last=last)
+    positions = np.concatenate([np.arange(n) for n in lengths])
     found: dict[str, Any] = {"input_ids": ids, "position_ids": send(torch.from_numpy(positions)[None], body.device)}
     if body.layout == "varlen":
-        found |= attention.boundaries([len(e.ids) for e in rows], body.device)
+        found |= attention.boundaries(lengths, body.device)
     return found
 
 
-def targets_of(rows: list[Example], *, padded: bool) -> tuple[np.ndarray, Tensor, Targets]:
-    """Token ids [rows, longest] or [1, T], the flat positions that predict a target, and these targets."""
-    width = max(len(e.ids) for e in rows)
-    starts = np.arange(len(rows)) * width if padded else np.cumsum([0, *(len(e.ids) for e in rows[:-1])])
-    at = np.concatenate([s + np.flatnonzero(e.mask[1:]) for s, e in zip(starts, rows, strict=True)])
-    wanted = np.concatenate([e.ids[1:][e.mask[1:]] for e in rows])
-    weights = np.concatenate([weights_of(e) for e in rows])
+def targets_of(rows: list[Example], *, padded: bool, last: bool = True) -> tuple[np.ndarray, Tensor, Targets]:
+    """Token ids [rows, longest] or [1, T], the flat positions that predict a target, and these targets.
+
+    Args:
+        rows: the sequences.
+        padded: whether they are padded to the longest, or packed.
+        last: whether their last tokens, which predict nothing, are among the ids.
+    """
+    lengths = _lengths(rows, last=last)
+    width = max(lengths)
+    starts = np.arange(len(rows)) * width if padded else np.cumsum([0, *lengths[:-1]])
+    asked = [asked_of(e) for e in rows]
+    at = np.concatenate([s + a.at for s, a in zip(starts, asked, strict=True)])
+    wanted = np.concatenate([a.ids for a in asked])
+    weights = np.concatenate([a.weights for a in asked])
     if padded:
         ids = np.zeros((len(rows), width), dtype=np.int64)
-        for row, e in zip(ids, rows, strict=True):
-            row[: len(e.ids)] = e.ids
+        for row, e, n in zip(ids, rows, lengths, strict=True):
+            row[:n] = e.ids[:n]
     else:
-        ids = np.concatenate([e.ids for e in rows])[None].astype(np.int64)
-    targets = Targets(torch.from_numpy(wanted.astype(np.int64)), torch.from_numpy(weights))
+        ids = np.concatenate([e.ids[:n] for e, n in zip(rows, lengths, strict=True)])[None].astype(np.int64)
+    targets = Targets(torch.from_numpy(wanted), torch.from_numpy(weights))
     return ids, torch.from_numpy(at), targets
 
 
-def weights_of(example: Example) -> np.ndarray:
-    """Weights of an example's targets, float32 [targets]; a first token has no predecessor and cannot be a target."""
+def _lengths(rows: list[Example], *, last: bool) -> list[int]:
+    return [len(e.ids) - (not last) for e in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a sequence is to predict.
+
+    Attributes:
+        at: int64 [targets], the positions that predict.
+        ids: int64 [targets], the tokens to be predicted.
+        weights: float32 [targets], how much each counts.
+        total: the sum of the weights.
+    """
+
+    at: np.ndarray
+    ids: np.ndarray
+    weights: np.ndarray
+    total: float
+
+
+@lru_cache(maxsize=4096)
+def asked_of(example: Example) -> Asked:
+    """The targets of an example, which is drawn many times; a first token has no predecessor and cannot be one."""
     mask = example.mask[1:]
-    return np.ones(mask.sum(), np.float32) if example.weights is None else example.weights[1:][mask]
+    at = np.flatnonzero(mask)
+    weights = np.ones(len(at), np.float32) if example.weights is None else example.weights[1:][mask]
+    return Asked(at, example.ids[1:][mask].astype(np.int64), weights, float(weights.sum()))
+
+
+def weights_of(example: Example) -> np.ndarray:
+    """Weights of an example's targets, float32 [targets]."""
+    return asked_of(example).weights

@@ -24,7 +24,7 @@ from offmodel.core.errors import DataError, OutOfMemory, RecipeError
 from offmodel.engines.balance import balance_for
 from offmodel.engines.batches import Limit, batch_indices, keep_short, micro_batches
 from offmodel.engines.captures import is_memory
-from offmodel.engines.forward import Trainee, count_choices, forward_loss, weights_of
+from offmodel.engines.forward import Trainee, asked_of, count_choices, forward_loss, weights_of
 from offmodel.engines.heap import keep_freed
 from offmodel.engines.ledger import Pending, sum_of
 from offmodel.engines.losses import Term, terms_of
@@ -162,7 +162,7 @@ class Walk:
             trainee.optimizer.zero_grad(set_to_none=True)
             self.limit = _smaller(self.limit, batch, trainee)
         norm = torch.nn.utils.clip_grad_norm_(trainee.params, sft.clip_norm, foreach=True)
-        pending.add(step, parts, norm, names, tokens=sum(int(e.mask[1:].sum()) for e in batch), rate=rate)
+        pending.add(step, parts, norm, names, tokens=sum(len(asked_of(e).at) for e in batch), rate=rate)
         self._tokens += sum(len(e.ids) for e in batch)
         trainee.optimizer.step()
         trainee.optimizer.zero_grad(set_to_none=True)
@@ -247,7 +247,7 @@ def _gradients(
 ) -> dict[str, Tensor]:
     """Add up the gradients of the batch's mean loss; returns that loss, float32, by term."""
     # A batch all of whose tokens were left out has no mean; its loss and gradient are 0.
-    total = sum(float(weights_of(e).sum()) for e in batch) or 1.0
+    total = sum(asked_of(e).total for e in batch) or 1.0
     parts = micro_batches([len(e.ids) for e in batch], limit, padded=trainee.layout == "padded")
     balance = balance_for(
         objective, batch, parts, unit=total, count=partial(count_choices, trainee), add_up=lambda chosen_E: chosen_E

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from offmodel.core.errors import ModelError
-from offmodel.engines import adapters, attention, folders, optimizers
+from offmodel.engines import adapters, attention, folders, lean, optimizers
 from offmodel.engines.balance import Balance, chosen_per_token, routed
 from offmodel.engines.forward import Body, Reference, Trainee, autocast, layout_holds, lone_hidden
 from offmodel.engines.losses import Head
@@ -33,6 +33,16 @@ def prepare(
         ModelError: the folder cannot be trained as a causal language model, or not in this layout.
         RecipeError: the adapter to continue does not fit the settings.
     """
+    trainee = _prepared(model, adapter, sft, runtime, layout, reference)
+    plain = trainee.layout == "varlen" and trainee.compute.itemsize >= 4 and not sft.objective.needs_reference
+    if plain and not trainee.device.startswith("cuda"):
+        lean.lighten(trainee.model, trainee.decoder)  # a divergence is exactly 0 only where both are computed alike
+    return trainee
+
+
+def _prepared(
+    model: Path, adapter: Path | None, sft: Sft, runtime: Runtime, layout: Layout, reference: Path | None
+) -> Trainee:
     compute = folders.dtype_of(sft.compute_dtype)
     # Frozen weights are never updated, so an adapter's base may be held in the compute dtype.
     dtype = torch.float32 if sft.lora is None else compute

@@ -16,7 +16,7 @@ from offmodel.engines import adapters
 from offmodel.engines.bank import Bank
 from offmodel.engines.batches import Limit, batch_indices
 from offmodel.engines.cohort_pass import Factors
-from offmodel.engines.forward import Body, weights_of
+from offmodel.engines.forward import Body, asked_of, weights_of
 from offmodel.engines.ledger import Pending
 from offmodel.engines.loop import LOOK, found_state, key_of
 from offmodel.engines.optimizers import rate_at
@@ -136,7 +136,7 @@ class Seat:
         optimizer.step()
         rows, names = batch
         self.tokens += sum(len(e.ids) for e in rows)
-        tokens = sum(int(e.mask[1:].sum()) for e in rows)
+        tokens = sum(len(asked_of(e).at) for e in rows)
         self.pending.note(self.step, parts, norm, names, tokens=tokens, rate=rate)
         self.step += 1
 

@@ -2,9 +2,10 @@
 
     L lanes, R rows of a pass (a multiple of L), Q tokens a row, D features in, O features out, K rank
 
-In a decoding pass (Q = 1) row r belongs to lane r % L, so that the first n rows of each lane are the first n * L rows of
-a pass, as the decoder wants its busy rows. In a pass over prompts (Q > 1) lane follows lane, so that nothing has to be
-moved to bring a lane's tokens together. Refuses to know requests. Invariant: a row gets its own lane's update and no other's.
+In a decoding pass (Q = 1) row r belongs to lane r % L, so that the first n rows of each lane are the first n * L rows
+of a pass, as the decoder wants its busy rows. In a pass over prompts (Q > 1) lane follows lane, so that nothing has to
+be moved to bring a lane's tokens together. Refuses to know requests. Invariant: a row gets its own lane's update and no
+other's.
 """
 
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ class Slots(Cache):
 
     Attributes:
         span: while prompts are written, the slots of the present forward pass.
-        lanes: while prompts are written, L; row (lane * R / L + r) of the pass belongs into slot (r * L + lane) of the span.
+        lanes: while prompts are written, L; row (lane * R / L + r) of the pass goes into slot (r * L + lane).
         at_R: for decoding, the position that each of the first R slots writes; None while prompts are written.
         mask_R11K: for decoding, what each row attends to.
     """
