@@ -174,12 +174,13 @@ def words(lines: list[Line], found: Found) -> list[str]:
     for where in (DEVICE, BESIDE):
         spent[where] = sum(x.seconds for x in lines if x.where == where)
         hours[where] = sum(x.hours or 0.0 for x in lines if x.where == where)
-    ends = [datetime.fromisoformat(record["created"]).timestamp() for _, record in found]
-    span = max(ends) - min(end - record["seconds"] for end, (_, record) in zip(ends, found, strict=True))
+    there = [record for recipe, record in found if recipe.on_device]
+    ends = [datetime.fromisoformat(record["created"]).timestamp() for record in there]
+    span = max(ends) - min(end - record["seconds"] for end, record in zip(ends, there, strict=True))
     waiting = max(1.0, span / spent[DEVICE])
     said = [
         f"The slice: {duration(spent[DEVICE])} on the device, {duration(spent[BESIDE])} beside it, {duration(span)} "
-        "from the first record to the last (if it ran in one piece).",
+        "from the device's first record to its last (if it ran in one piece).",
         f"The whole: {hours[DEVICE]:.2f} hours of one device by these seconds; {hours[DEVICE] * waiting:.2f} if it "
         f"waits between them as it did here (x {waiting:.2f}). Beside it {hours[BESIDE]:.2f} hours of CPU processes.",
     ]
