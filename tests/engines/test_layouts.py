@@ -17,7 +17,7 @@ from tests.engines.test_sft import go, trainee
 @pytest.mark.parametrize("name", ["llama", "gemma"])
 def test_sequences_without_padding_are_what_they_are_alone_with_windows_and_groups_too(request, name):
     made = trainee(request.getfixturevalue(name), "varlen", double=True)
-    rows = [Example(np.arange(5, 5 + n, dtype=np.int32), np.ones(n, np.bool_)) for n in (3, 40, 1, 17)]
+    rows = [Example(np.arange(5, 5 + n, dtype=np.int32), np.ones(n, np.bool_)) for n in (3, 60, 1, 17, 2)]
     assert len(short_attention._alike([len(e.ids) for e in rows])) > 1
     ids, _, _ = forward.targets_of(rows, padded=False)
     with torch.no_grad():
@@ -28,8 +28,9 @@ def test_sequences_without_padding_are_what_they_are_alone_with_windows_and_grou
 
 
 def test_rows_of_like_length_share_an_attention_where_lengths_differ_much():
-    assert short_attention._alike([30, 25, 40]) == [[0, 1, 2]]
-    assert short_attention._alike([30, 400, 25, 1, 2, 390]) == [[3, 4], [2, 0], [5, 1]]
+    assert short_attention._alike([30, 25, 40]) == [[1, 0, 2]]
+    assert short_attention._alike([30, 400, 25, 1, 2, 390]) == [[3, 4, 2, 0], [5], [1]]
+    assert short_attention._alike([9]) == [[0]]
 
 
 def test_packed_sequences_do_not_see_each_other(llama):

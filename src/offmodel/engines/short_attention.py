@@ -59,6 +59,8 @@ class Plan:
         return self.by_heads[heads]
 
 
+# What a group of its own costs, in scores of one head (rows x longest^2).
+_A_GROUP = 4000
 _LAST: list[tuple[Any, Plan]] = []
 
 
@@ -84,17 +86,21 @@ def _plan(ends: np.ndarray) -> Plan:
 
 
 def _alike(lengths: list[int]) -> list[list[int]]:
-    """Sequences that are padded together: all, or, where that triples the work, those of like length."""
-    longest = max(lengths)
-    if len(lengths) * longest**2 <= 3 * sum(n * n for n in lengths):
-        return [list(range(len(lengths)))]
-    groups: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if groups and lengths[i] <= 2 * lengths[groups[-1][0]]:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+    """Sequences that are padded together, by length: as many groups as make up for the products that each costs."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    if len(order) * max(lengths) ** 2 <= _A_GROUP:
+        return [order]
+    # best[n]: the least work for the n shortest; the last of its groups begins at begin[n].
+    best, begin = np.zeros(len(order) + 1), [0] * (len(order) + 1)
+    for n in range(1, len(order) + 1):
+        work = best[:n] + np.arange(n, 0, -1) * float(lengths[order[n - 1]] ** 2)
+        begin[n] = int(work.argmin())
+        best[n] = work[begin[n]] + _A_GROUP
+    groups, n = list[list[int]](), len(order)
+    while n:
+        groups.append(order[begin[n] : n])
+        n = begin[n]
+    return groups[::-1]
 
 
 def short_attention(
