@@ -278,6 +278,16 @@ def test_members_equal_their_lone_trainings_by_every_way(llama, tmp_path, monkey
         assert equal(members[i].out, alone(llama, tmp_path, s, i, layout="padded")[0], 2e-5)
 
 
+def test_a_checkpoint_that_cannot_be_written_ends_the_cohort_with_what_the_disk_said(llama, tmp_path, monkeypatch):
+    def full(out, state, config):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(adapters, "write_adapter", full)
+    with pytest.raises(OSError, match="No space left"):
+        together(llama, [member(tmp_path, "m", PLAIN)])
+    assert not list((tmp_path / "m" / "out").rglob("*.safetensors"))
+
+
 def test_company_that_does_not_fit_is_refused(llama, tmp_path):
     with pytest.raises(RecipeError, match="share LoRA targets and compute dtype"):
         together(llama, [member(tmp_path, "a", PLAIN), member(tmp_path, "b", replace(PLAIN, compute_dtype="float32"))])

@@ -1,9 +1,14 @@
 """Rendering is the model's own template, token for token; only the answer and its end of turn are trained."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from offmodel.core.chat import Label, Message, Prompt, user
 from offmodel.core.errors import DataError, ModelError, RenderingError
+from offmodel.engines import rendering
 from offmodel.engines.examples import render_labels
 from offmodel.engines.rendering import DATE, Renderer
 from tests.engines.conftest import TEMPLATES, tokenizer
@@ -144,3 +149,25 @@ def test_folder_gives_the_same_tokens_and_text(llama):
     assert end in renderer.stop_ids
     with pytest.raises(ModelError, match="No tokenizer"):
         Renderer.from_folder(llama.parent)
+
+
+def test_folders_with_the_same_files_share_a_tokenizer_and_others_do_not(llama, tmp_path, monkeypatch):
+    a, b = (Path(shutil.copytree(llama, tmp_path / name)) for name in "ab")
+    (b / "model.safetensors").write_bytes(b"other weights")
+    first = Renderer.from_folder(a)
+    assert Renderer.from_folder(b) is first
+    template = (b / "chat_template.jinja").read_text()
+    (b / "chat_template.jinja").write_text(template.replace("user", "you", 1) + " ")
+    changed = Renderer.from_folder(b)
+    assert changed is not first
+    assert Renderer.from_folder(a) is first
+    monkeypatch.setattr(rendering, "_KEPT", 1)
+    (b / "notes.txt").write_text("a third")
+    Renderer.from_folder(b)
+    assert len(rendering._READ) == 1
+    (b / "chat_template.jinja").unlink()
+    config = json.loads((b / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (b / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="no chat template"):
+        Renderer.from_folder(b)

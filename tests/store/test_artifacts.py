@@ -14,7 +14,7 @@ from toy_recipes import compute_alone as compute
 
 from offmodel.core.errors import RecipeError, StoreError
 from offmodel.flow.execution import Busy, Failed, Finished
-from offmodel.store import artifacts, publication
+from offmodel.store import artifacts, publication, records
 from offmodel.store.artifacts import STORE_FORMAT, Store
 from offmodel.store.locks import attempt, probe, try_lock
 from offmodel.store.recipe import describe, digest_of_description
@@ -237,6 +237,21 @@ def test_full_disk_in_an_execution_is_one_sentence(tmp_path: Path, how: str) -> 
     assert isinstance(outcome.error, StoreError)
     assert f"The disk that holds {store.root} is full" in str(outcome.error)
     assert list(store.all()) == []
+
+
+def test_files_that_are_hashed_side_by_side_have_the_same_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = tmp_path / "payload"
+    for i in range(20):
+        (payload / f"step-{i % 3}").mkdir(parents=True, exist_ok=True)
+        (payload / f"step-{i % 3}" / f"{i}.bin").write_bytes(bytes([i]) * (1000 * i))
+    one_by_one = records.seal(payload)
+    monkeypatch.setattr(records, "_MUCH", 0)
+    assert list(records.seal(payload).items()) == list(one_by_one.items())
+    (payload / "link").symlink_to(payload / "step-0")
+    with pytest.raises(StoreError, match="neither a file nor a folder"):
+        records.seal(payload)
 
 
 @pytest.mark.parametrize("where", ["seal", "write_json", "sync_folder"])

@@ -201,15 +201,19 @@ def _answered(messages: Conversation, completion: str) -> list[dict[str, str]]:
 
 _READ: dict[str, Renderer] = {}
 _KEPT = 4
+# Bytes beyond which a file, which is no tokenizer's, is known by its size and time.
+_LARGE = 2**26
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
 def _content(folder: Path) -> str:
-    """A digest of a model folder's files without its weights."""
+    """A digest of what a tokenizer may be read from: a model folder's files without its weights."""
     digest = hashlib.sha256()
-    for file in sorted(p for p in Path(folder).rglob("*") if p.suffix not in _WEIGHTS and p.is_file()):
-        content = file.read_bytes()
-        digest.update(f"{file.relative_to(folder).as_posix()} {len(content)} ".encode() + content)
+    for pattern in ("*", "additional_chat_templates/*"):
+        for file in sorted(p for p in Path(folder).glob(pattern) if p.suffix not in _WEIGHTS and p.is_file()):
+            state = file.stat()
+            content = file.read_bytes() if state.st_size <= _LARGE else str(state.st_mtime_ns).encode()
+            digest.update(f"{file.name} {state.st_size} ".encode() + content)
     return digest.hexdigest()
 
 
