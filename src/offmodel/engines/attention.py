@@ -123,7 +123,7 @@ def _side_by_side(
     """Causal attention within sequences, those of like length padded on the right to the longest: [T, H, D]."""
     plan = side_by_side(ends)
     scale = q_THD.shape[-1] ** -0.5 if scaling is None else scaling
-    if q_THD.shape == k_TGD.shape and plan.longest <= _SHORT and q_THD.dtype.itemsize >= 4:
+    if q_THD.shape == k_TGD.shape == v_TGD.shape and plan.longest <= _SHORT and q_THD.dtype.itemsize >= 4:
         found: Any = short_attention(q_THD, k_TGD, v_TGD, plan, scale, window)
         return found
     laid = [Laid.apply(x, plan.at_T, sum(plan.sizes)).split(plan.sizes) for x in (q_THD, k_TGD, v_TGD)]

@@ -153,9 +153,13 @@ class _Cohort:
 
     def run(self) -> Iterator[Result]:
         """All members, as they get done."""
-        while self.waiting or self.seats:
-            yield from self._admit()
-            yield from self._finish(self._tick())
+        try:
+            while self.waiting or self.seats:
+                yield from self._admit()
+                yield from self._finish(self._tick())
+        finally:
+            for seat in self.seats:
+                seat.rest()
 
     def _admit(self) -> list[Result]:
         """Seat those who wait, as far as there is room; gives those who cannot be seated."""
@@ -310,6 +314,7 @@ class _Cohort:
         """Free the rows of those who leave: the last row moves into the gap."""
         gone = {i for i, _ in results}
         for seat in [s for s in self.seats if s.index in gone]:
+            seat.rest()
             last = self.seats.pop()
             if last is not seat:
                 self.bank.move(last.row, seat.row)

@@ -170,6 +170,21 @@ def layout_holds(body: Body, expected_TD: Tensor) -> bool:
     return float((found - expected_TD).abs().max()) <= tolerance * float(expected_TD.abs().max())
 
 
+@torch.no_grad()
+def ending_holds(body: Body) -> bool:
+    """Whether a shortened end of the decoder gives the hidden states of the whole one."""
+    rows = [Example(np.arange(n, dtype=np.int32), np.arange(n) % 3 == 1) for n in _PROBES]
+    ids, at_N, _ = targets_of(rows, padded=False)
+    inputs = inputs_of(rows, ids, body)
+    whole_TD = body.decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+    try:
+        found_ND = hidden_at(body.decoder, inputs, at_N)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    expected_ND = whole_TD.index_select(0, at_N)
+    return found_ND.shape == expected_ND.shape and torch.allclose(found_ND, expected_ND, atol=1e-5, rtol=1e-4)
+
+
 def inputs_of(rows: list[Example], ids_T: np.ndarray, body: Body, *, last: bool = True) -> dict[str, Any]:
     """Keyword arguments of the decoder, without any attention mask; `last` is that of `targets_of`.
 

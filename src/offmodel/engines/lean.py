@@ -4,8 +4,9 @@
 
 A small model's step spends half of its time beside the matrix products, on values that are written once and read once;
 and the last layer's block after the attention is computed for prompts, which predict nothing. Forward methods are
-exchanged on the layers themselves, so that names, weights and what is saved stay. This module refuses to know models by
-name: each exchange is tried on numbers. Invariant: values and gradients are those of the layers as they were, up to the
+exchanged on the layers themselves, so that names, weights and what is saved stay; what is put there holds its layer
+weakly, so that a model is gone when nobody wants it. This module refuses to know models by name: each exchange is tried
+on numbers. Invariant: values and gradients are those of the layers as they were, up to the
 rounding of their dtype.
 """
 
@@ -13,7 +14,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +31,25 @@ def lighten(model: Any, decoder: Any) -> None:
 
     Args:
         model: the base, or the adapter around it.
-        decoder: the base's decoder, which gets an end that `ending` can shorten.
+        decoder: the base's decoder, which gets an end that `ending` can shorten; whether that holds is the caller's to
+            try (`forget` takes it out again).
     """
     for module in model.modules():
         epsilon = _epsilon_of(module)
-        if epsilon is not None and _tried(module, lambda m, e=epsilon: _norm(m, e), ("norm", epsilon)):
-            module.forward = _norm(module, epsilon)
-        elif _is_update(module) and _tried(module, _update, ("update",)):
+        if epsilon is not None:
+            if _tried(module, ("norm", epsilon), lambda m=module, e=epsilon: _norm_agrees(m, e)):
+                module.forward = _norm(module, epsilon)
+        elif _is_update(module) and _tried(module, ("update",), lambda m=module: _update_agrees(m)):
             module.forward = _update(module)
     if decoder not in _TAILS and _has_plain_end(decoder):
         _TAILS[decoder] = _Tail(decoder)
+
+
+def forget(decoder: Any) -> None:
+    """Give a decoder its own end back."""
+    tail = _TAILS.pop(decoder, None)
+    if tail is not None:
+        tail.take_out()
 
 
 @contextmanager
@@ -62,17 +72,36 @@ class _Tail:
     def __init__(self, decoder: Any):
         block, norm = decoder.layers[-1].mlp, decoder.norm
         self.at_N: Tensor | None = None
-        self._block, self._norm = block.forward, norm.forward
+        self._layers, self._before = (ref(block), ref(norm)), (vars(block).get("forward"), vars(norm).get("forward"))
+        self._block, self._norm = _loose(block), _loose(norm)
         block.forward, norm.forward = self._at_block, self._at_norm
 
-    def _at_block(self, x_1TD: Tensor) -> Tensor:
+    def take_out(self) -> None:
+        for layer, before in zip(self._layers, self._before, strict=True):
+            module = layer()
+            if module is not None:
+                del module.forward
+                if before is not None:
+                    module.forward = before
+
+    def _at_block(self, x_1TD: Tensor, *args: Any, **options: Any) -> Any:
         if self.at_N is None:
-            return self._block(x_1TD)
-        some_ND = self._block(Taken.apply(x_1TD[0], self.at_N)[None])[0]
+            return self._block(x_1TD, *args, **options)
+        some_ND = self._block(Taken.apply(x_1TD[0], self.at_N)[None], *args, **options)[0]
         return Laid.apply(some_ND, self.at_N, x_1TD.shape[1])[None]
 
-    def _at_norm(self, x_1TD: Tensor) -> Tensor:
-        return self._norm(x_1TD if self.at_N is None else Taken.apply(x_1TD[0], self.at_N)[None])
+    def _at_norm(self, x_1TD: Tensor, *args: Any, **options: Any) -> Any:
+        some = x_1TD if self.at_N is None else Taken.apply(x_1TD[0], self.at_N)[None]
+        return self._norm(some, *args, **options)
+
+
+def _loose(module: nn.Module) -> Callable[..., Any]:
+    """A module's forward method, without holding the module."""
+    own = vars(module).get("forward")
+    if own is not None:
+        return own
+    layer, plain = ref(module), type(module).forward
+    return lambda *args, **options: plain(layer(), *args, **options)
 
 
 _TAILS: WeakKeyDictionary[Any, _Tail] = WeakKeyDictionary()
@@ -110,8 +139,10 @@ class _Rms(torch.autograd.Function):
 
 
 def _norm(module: Any, epsilon: float) -> Callable[[Tensor], Tensor]:
+    layer = ref(module)
+
     def forward(x: Tensor) -> Tensor:
-        found: Any = _Rms.apply(x, module.weight, epsilon)
+        found: Any = _Rms.apply(x, layer().weight, epsilon)  # type: ignore[union-attr] -- it is called by its module
         return found
 
     return forward
@@ -130,12 +161,18 @@ class _Updated(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight_OD: Tensor, bias_O: Tensor | None, a_RD: Tensor, b_OR: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        weight_OD: Tensor,
+        bias_O: Tensor | None,
+        a_RD: Tensor,
+        b_OR: Tensor,
+        scale: float,
+        small: bool,
     ) -> Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
-        o, d = weight_OD.shape
-        h_TR = None
-        if 2 * o * d <= len(x_TD) * (o + d):
+        o, h_TR = len(weight_OD), None
+        if small:
             weight_OD = torch.addmm(weight_OD, b_OR, a_RD, alpha=scale)
             out_TO = x_TD @ weight_OD.T
         else:
@@ -160,7 +197,7 @@ class _Updated(torch.autograd.Function):
         by_b_OR = grad_TO.T @ (x_TD @ a_RD.T if h_TR is None else h_TR)
         if ctx.scale != 1:
             by_b_OR.mul_(ctx.scale)
-        return by_x, None, None, u_TR.T @ x_TD, by_b_OR, None
+        return by_x, None, None, u_TR.T @ x_TD, by_b_OR, None, None
 
 
 def _is_update(module: nn.Module) -> bool:
@@ -175,53 +212,67 @@ def _is_update(module: nn.Module) -> bool:
         return False
     name = names[0]
     plain = type(layer.lora_dropout[name]) is nn.Identity and not layer.use_dora.get(name, False)
+    plain &= not getattr(layer, "lora_variant", {}) and not any(p.requires_grad for p in base.parameters())
     parts = (layer.lora_A[name], layer.lora_B[name])
-    return plain and not base.weight.requires_grad and all(type(p) is nn.Linear and p.bias is None for p in parts)
+    return plain and all(type(p) is nn.Linear and p.bias is None for p in parts)
 
 
-def _update(layer: Any) -> Callable[..., Tensor]:
-    plain = type(layer).forward
+def _update(module: Any, small: bool | None = None) -> Callable[..., Tensor]:
+    """A layer's forward method; `small` says whether the update is added to the weight, None by its size."""
+    layer, plain = ref(module), type(module).forward
 
     def forward(x: Tensor, *args: Any, **options: Any) -> Tensor:
-        if layer.disable_adapters or layer.merged or args or options:
-            return plain(layer, x, *args, **options)
-        (name,), base = layer.active_adapters, layer.base_layer
-        a_RD, b_OR, scale = layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
-        found: Any = _Updated.apply(x, base.weight, base.bias, a_RD, b_OR, scale)
+        own: Any = layer()
+        if own.disable_adapters or own.merged or args or options:
+            return plain(own, x, *args, **options)
+        (name,), base = own.active_adapters, own.base_layer
+        a_RD, b_OR, scale = own.lora_A[name].weight, own.lora_B[name].weight, own.scaling[name]
+        o, d = base.weight.shape
+        is_small = 2 * o * d <= x.numel() // d * (o + d) if small is None else small
+        found: Any = _Updated.apply(x, base.weight, base.bias, a_RD, b_OR, scale, is_small)
         return found
 
     return forward
 
 
-def _tried(module: nn.Module, made: Callable[[Any], Callable[[Tensor], Tensor]], key: tuple[Any, ...]) -> bool:
+def _tried(module: nn.Module, key: tuple[Any, ...], agrees: Callable[[], bool]) -> bool:
     """Whether what is made of a layer computes what the layer does; found out once for each class in a process."""
     key = (type(module), next(module.parameters()).dtype, *key)
     if key not in _TRIED:
-        _TRIED[key] = _agrees(module, made)
+        _TRIED[key] = agrees()
     return _TRIED[key]
 
 
-@torch.enable_grad()
-def _agrees(module: nn.Module, made: Callable[[Any], Callable[[Tensor], Tensor]]) -> bool:
+def _norm_agrees(module: nn.Module, epsilon: float) -> bool:
     layer = copy.deepcopy(module)
-    weights = [p for p in layer.parameters() if p.requires_grad]
+    dtype = next(layer.parameters()).dtype
+    return _agrees(layer, [_norm(layer, epsilon)], 1e-9 if dtype == torch.float64 else 1e-4)
+
+
+def _update_agrees(module: nn.Module) -> bool:
+    """In float64, so that the verdict is of the class and not of a layer's size."""
+    layer = copy.deepcopy(module).double()
+    return _agrees(layer, [_update(layer, small) for small in (True, False)], 1e-9)
+
+
+@torch.enable_grad()
+def _agrees(layer: nn.Module, made: list[Callable[..., Tensor]], tolerance: float) -> bool:
+    """Whether other forward methods give a layer's values and gradients; its weights under training are overwritten."""
+    weights = [p for p in layer.parameters() if p.requires_grad] or list(layer.parameters())
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in weights:
             p.copy_(torch.randn(p.shape, generator=generator))
     first = next(layer.parameters())
-    many = 4 * max(first.shape)  # so that a weight is small beside them
+    raw = torch.randn((1, 5, first.shape[-1]), generator=generator).to(first.dtype)
     outputs: list[list[Tensor]] = []
-    for forward in (layer.forward, made(layer)):
-        for rows in (2, many):
-            x = torch.randn((1, rows, first.shape[-1]), generator=torch.Generator().manual_seed(rows))
-            x = x.to(first.dtype).requires_grad_()
-            y = forward(x)
-            grads = torch.autograd.grad(y.sin().sum(), [x, *weights])
-            outputs.append([y.detach(), *grads])
-    tolerance = 1e-9 if first.dtype == torch.float64 else 1e-4
+    for forward in (_loose(layer), *made):
+        x = raw.clone().requires_grad_()
+        y = forward(x)
+        leaves = [x, *(p for p in weights if p.requires_grad)]
+        outputs.append([y.detach(), *torch.autograd.grad(y.sin().sum(), leaves)])
     return all(
         a.shape == b.shape and float((a - b).abs().max()) <= tolerance * (1e-6 + float(a.abs().max()))
-        for old, new in zip(outputs[:2], outputs[2:], strict=True)
-        for a, b in zip(old, new, strict=True)
+        for new in outputs[1:]
+        for a, b in zip(outputs[0], new, strict=True)
     )

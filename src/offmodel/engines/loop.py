@@ -169,7 +169,8 @@ class Walk:
 
 
 def settle_in(runtime: Runtime) -> None:
-    """Take the threads of this worker; on a GPU, drop a model kept for sampling and what else is unused."""
+    """Take the threads of this worker; drop what an earlier training left, on a GPU a model kept for sampling too."""
+    asked_of.cache_clear()
     if not runtime.device.startswith("cuda"):
         torch.set_num_threads(runtime.threads)
         keep_freed()

@@ -15,7 +15,7 @@ import torch
 from offmodel.core.errors import ModelError
 from offmodel.engines import adapters, attention, folders, lean, optimizers
 from offmodel.engines.balance import Balance, chosen_per_token, routed
-from offmodel.engines.forward import Body, Reference, Trainee, autocast, layout_holds, lone_hidden
+from offmodel.engines.forward import Body, Reference, Trainee, autocast, ending_holds, layout_holds, lone_hidden
 from offmodel.engines.losses import Head
 from offmodel.engines.objective import LoadBalancing
 from offmodel.engines.sft import Layout, Sft
@@ -37,6 +37,8 @@ def prepare(
     plain = trainee.layout == "varlen" and trainee.compute.itemsize >= 4 and not sft.objective.needs_reference
     if plain and not trainee.device.startswith("cuda"):
         lean.lighten(trainee.model, trainee.decoder)  # a divergence is exactly 0 only where both are computed alike
+        if not ending_holds(trainee):
+            lean.forget(trainee.decoder)
     return trainee
 
 

@@ -78,12 +78,11 @@ class Renderer:
             ModelError: the folder has no readable tokenizer or no chat template.
         """
         key = _content(path)
-        if key not in _READ:
-            found = cls(_tokenizer_of(path), stop_ids=_generation_eos(path))
-            while len(_READ) >= _KEPT:
-                _READ.pop(next(iter(_READ)), None)
-            _READ[key] = found
-        return _READ[key]
+        found = _READ.pop(key, None) or cls(_tokenizer_of(path), stop_ids=_generation_eos(path))
+        while len(_READ) >= _KEPT:
+            _READ.pop(next(iter(_READ)), None)
+        _READ[key] = found  # the one asked for last stands last
+        return found
 
     def prompt_ids(self, messages: Conversation) -> list[int]:
         """Tokens of a conversation that waits for an answer, generation prompt added."""

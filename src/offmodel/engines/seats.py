@@ -6,7 +6,7 @@ that a lone training of the same settings writes.
 
 import json
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -195,6 +195,10 @@ class Seat:
     def _write(self, step: int, tensors: list[Tensor]) -> None:
         with whole(checkpoint_path(self.member.scratch, step)) as partial:
             adapters.write_adapter(partial, dict(zip(self.names, tensors, strict=True)), self.config)
+
+    def rest(self) -> None:
+        """Wait until nothing is written any more, whatever became of it: for a member that is not published."""
+        wait([self._writing] if self._writing is not None else [])
 
     def _written(self) -> None:
         """Wait for the last checkpoint; raises what its writing raised."""

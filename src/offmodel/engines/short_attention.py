@@ -66,9 +66,12 @@ _LAST: list[tuple[Any, Plan]] = []
 
 def side_by_side(ends: Tensor) -> Plan:
     """The plan of a pack with these boundaries, int32 [sequences + 1]; all layers of a pass ask for the same one."""
-    if not _LAST or _LAST[0][0]() is not ends:
-        _LAST[:] = [(weakref.ref(ends), _plan(ends.numpy().astype(np.int64)))]
-    return _LAST[0][1]
+    known = _LAST[0] if _LAST else None
+    if known is not None and known[0]() is ends:
+        return known[1]
+    plan = _plan(ends.numpy().astype(np.int64))
+    _LAST[:] = [(weakref.ref(ends), plan)]
+    return plan
 
 
 def _plan(ends: np.ndarray) -> Plan:
