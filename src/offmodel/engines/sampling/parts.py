@@ -155,7 +155,7 @@ def _in_lanes(
         rows = 3 * rows // 4  # those that find no row wait for one
         if rows < longest / 4:
             return lanes // 2
-    decoder = decoder_for(loaded, everything, lanes * rows, multiple=lanes)
+    decoder = decoder_for(loaded, everything, lanes * rows, least=lanes * rows, multiple=lanes)
     if decoder.slots < lanes * rows:
         return lanes // 2
     lay_in(loaded, [*((part.adapter, part.adapter_key) for part in parts.values()), *[(None, None)] * idle])
