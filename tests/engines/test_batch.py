@@ -97,3 +97,13 @@ def test_each_request_gets_its_own_tokens_whatever_waits_and_ends(monkeypatch, l
                 assert min(ends, request.max_new_tokens) <= len(found) <= request.max_new_tokens
                 assert len(found) <= ends + look
         assert all(size <= max(40, lanes * 8) for size in ledger.passes)
+
+
+def test_on_a_gpu_those_that_may_write_most_begin_first():
+    asked = [[Request((1,) * 9, 4), Request((1,), 30), Request((1,) * 3, 30), Request((1,) * 5, 4)]]
+    orders = {}
+    for device in ("cpu", "cuda:0"):
+        ledger: Any = Ledger(4, 40, 1)
+        ledger.device = device
+        orders[device] = Batch(ledger, asked, COLD, rows=2, finished=[{}])._waiting
+    assert orders == {"cpu": [[0, 3, 2, 1]], "cuda:0": [[2, 1, 0, 3]]}

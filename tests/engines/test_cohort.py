@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,6 +287,23 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_cohort_with_what_the_disk_
     with pytest.raises(OSError, match="No space left"):
         together(llama, [member(tmp_path, "m", PLAIN)])
     assert not list((tmp_path / "m" / "out").rglob("*.safetensors"))
+
+
+def test_who_is_stopped_leaves_no_writer_behind(llama, tmp_path, monkeypatch):
+    plain = adapters.write_adapter
+
+    def slow(out, state, config):
+        plain(out, state, config)
+        time.sleep(0.5)
+
+    def ended(fraction, text=""):
+        if fraction > 0.6:  # behind the checkpoint of step 3
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(adapters, "write_adapter", slow)
+    with pytest.raises(KeyboardInterrupt):
+        together(llama, [member(tmp_path, "m", PLAIN, progress=ended)])
+    assert [p.name for p in (tmp_path / "m" / "scratch" / "checkpoints").iterdir()] == ["step-00003"]
 
 
 def test_company_that_does_not_fit_is_refused(llama, tmp_path):

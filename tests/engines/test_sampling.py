@@ -13,6 +13,7 @@ from offmodel.core.errors import ModelError, UnknownName
 from offmodel.data import read_labels
 from offmodel.engines import adapters, folders
 from offmodel.engines.labels import Labels, shown_to_author
+from offmodel.engines.losses import Head
 from offmodel.engines.rendering import Renderer
 from offmodel.engines.sampling import Request, Sampling, batch, loaded, sample
 from offmodel.engines.sampling import transformers as engine
@@ -280,3 +281,14 @@ def test_an_adapter_with_rates_of_its_own_by_layer_is_merged(llama, tmp_path):
     (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(config))
     assert not is_plain(tmp_path / "a")
     assert go(llama, requests(), adapter=tmp_path / "a", adapter_key="b") != plain
+
+
+@pytest.mark.parametrize("softcap", [None, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_likeliest_token_is_that_of_the_logits(softcap, dtype):
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(s, generator=generator).to(dtype) for s in ((400, 8), (60, 8)))
+    head = Head(weight, torch.randn(60, generator=generator).to(dtype), softcap)
+    logits = head.logits(hidden)
+    assert torch.equal(head.likeliest(hidden), logits.argmax(-1))
+    assert len(head.likeliest(hidden).unique()) > 20

@@ -156,8 +156,6 @@ def _in_lanes(
         if rows < longest / 4:
             return lanes // 2
     decoder = decoder_for(loaded, everything, lanes * rows, least=lanes * rows, multiple=lanes)
-    if decoder.slots < lanes * rows:
-        return lanes // 2
     lay_in(loaded, [*((part.adapter, part.adapter_key) for part in parts.values()), *[(None, None)] * idle])
     asked = [*([*part.requests] for part in parts.values()), *[list[Request]()] * idle]
     finished = [*(kept[i] for i in parts), *(_Finished() for _ in range(idle))]
